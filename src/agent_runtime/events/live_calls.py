@@ -17,6 +17,7 @@ class TextSoFar(NamedTuple):
     """What has come of an answer by now."""
 
     operation_id: str
+    call_id: str
     text: str
     reasoning: str
     text_length: int
@@ -76,7 +77,9 @@ class LiveCall:
     def so_far(self) -> TextSoFar:
         """Return what has come."""
         text, reasoning = self._kept
-        return TextSoFar(self.operation_id, text.joined(), reasoning.joined(), text.length, reasoning.length)
+        return TextSoFar(
+            self.operation_id, self.call_id, text.joined(), reasoning.joined(), text.length, reasoning.length
+        )
 
 
 OnAdded = Callable[[LiveCall, str, bool, int], None]

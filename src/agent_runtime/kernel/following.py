@@ -59,6 +59,8 @@ class Follower:
         """Characters of text and of reasoning that the reader has, of each answer that is coming."""
         self._begun: set[str] = set()
         """Calls of models that have begun since the reader has come; of others an earlier connection may have brought a part."""
+        self._call_of: dict[str, str] = {}
+        """Which call each of them comes from: another attempt begins anew, and what the one before has brought does not count."""
         self._cut: set[str] = set()
         """Answers of whose beginning nothing was kept any more."""
         self._ended: set[str] = set()
@@ -131,22 +133,26 @@ class Follower:
         operation = event.operation_id or ""
         if event.type == RuntimeEventType.MODEL_STARTED:
             self._begun.add(operation)
+            self._ended.discard(operation)
         if event.type not in _ANSWERED or not self._partials:
             return (event,)
         known = self._known.pop(operation, None)
-        has_nothing = known is None and operation in self._begun
+        has_nothing = known is None and operation in self._begun and operation not in self._call_of
         self._begun.discard(operation)
+        if event.type != RuntimeEventType.MODEL_FAILED:  # after which it may be tried again
+            self._call_of.pop(operation, None)
         whole = None if has_nothing else _answer_in(event)
         if whole is None or (known is not None and len(whole) == known[0] and operation not in self._cut):
             return (event,)
         self._cut.discard(operation)
-        return (self._partial(TextSoFar(operation, whole, "", len(whole), 0)), event)
+        return (self._partial(TextSoFar(operation, "", whole, "", len(whole), 0)), event)
 
     def _told(self, coming: Sequence[TextSoFar]) -> list[RuntimeEvent]:
         """Return what has come of answers, and remember that the reader knows it."""
         told = [each for each in coming if each.operation_id not in self._ended]
         for each in told:
             self._known[each.operation_id] = [each.text_length, each.reasoning_length]
+            self._call_of[each.operation_id] = each.call_id
             if each.text_length != len(each.text):
                 self._cut.add(each.operation_id)
         return [self._partial(each) for each in told]
@@ -172,10 +178,15 @@ class Follower:
             return (event,)
         if operation in self._ended:
             return ()
-        text, kind = str(event.data["text"]), int(bool(event.data.get("reasoning")))
-        known = self._known.get(operation)
-        if offset == 0 and (known is None or known[kind]):  # the beginning, or that of another attempt
-            is_new = known is None and operation in self._begun
+        text, kind, call = (
+            str(event.data["text"]),
+            int(bool(event.data.get("reasoning"))),
+            event.data.get("call"),
+        )
+        known = self._known.get(operation) if self._call_of.get(operation) == call else None
+        if known is None and offset == 0:  # the beginning of an answer, or that of another attempt
+            is_new = operation in self._begun and operation not in self._call_of
+            self._call_of[operation] = str(call)
             known = self._known[operation] = [0, 0]
             known[kind] = len(text)
             return (event,) if is_new else (self._beginning(operation), event)
@@ -189,7 +200,7 @@ class Follower:
 
     def _beginning(self, operation: str) -> RuntimeEvent:
         """Say that nothing has come of an answer yet: what an earlier connection, or attempt, has brought does not count."""
-        return self._partial(TextSoFar(operation, "", "", 0, 0))
+        return self._partial(TextSoFar(operation, "", "", "", 0, 0))
 
 
 def _answer_in(event: RuntimeEvent) -> str | None:

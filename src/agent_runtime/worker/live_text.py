@@ -205,7 +205,12 @@ class LiveText:
         if not news:
             return
         call.add(news, reasoning=reasoning)
-        data: dict[str, JsonValue] = {"text": news, "reasoning": reasoning, "offset": known}
+        data: dict[str, JsonValue] = {
+            "text": news,
+            "reasoning": reasoning,
+            "offset": known,
+            "call": call.call_id,
+        }
         event = RuntimeEvent(
             type=RuntimeEventType.MODEL_TOKEN,
             job_id=call.job_id,

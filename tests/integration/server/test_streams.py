@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from agent_runtime import KernelOptions, OperatorContext, Role, RuntimeKernel
+from agent_runtime import KernelOptions, OperatorContext, RetryPolicy, Role, RuntimeKernel
 from agent_runtime.server import ServerConfig
-from llm_client import ExecutionEngine, FunctionProvider
+from llm_client import ConnectionFailed, ExecutionEngine, FunctionProvider
 from support.kernels import opened
 from support.service import BOUND, Reading, frames, problem_in, served
 
@@ -341,3 +341,36 @@ async def test_no_answer_waits_for_its_head_to_be_acknowledged() -> None:
         del reader
         assert accepted
         assert all(accepted)
+
+
+async def test_an_answer_that_breaks_in_the_middle_and_is_tried_again_is_told_anew() -> None:
+    attempts = 0
+
+    async def breaks_once(spec: Any) -> AsyncIterator[str]:
+        nonlocal attempts
+        attempts += 1
+        for word in WORDS[:10]:
+            await asyncio.sleep(0.005)
+            yield word
+        if attempts == 1:
+            raise ConnectionFailed("the connection was lost")
+        for word in WORDS[10:20]:
+            await asyncio.sleep(0.005)
+            yield word
+
+    retry = RetryPolicy(max_attempts=3, backoff=0.1)
+    async with (
+        served(RuntimeKernel(engine=engine(breaks_once), retry=retry)) as service,
+        service.client(await service.key()) as client,
+    ):
+        job = await submit(client, prompt="x")
+        reader, late = Reading(), Reading()
+        reading = [asyncio.ensure_future(reader.connect(client, f"/v1/jobs/{job}/events"))]
+        await until(lambda: attempts == 2 and any(each.text for each in service.kernel.live.of(job)))
+        reading.append(asyncio.ensure_future(late.connect(client, f"/v1/jobs/{job}/events")))
+        await asyncio.gather(*reading)
+        result = (await client.get(f"/v1/jobs/{job}/result")).json()
+    assert attempts == 2
+    assert result["content"] == "".join(WORDS[:20])
+    for each in (reader, late):
+        assert list(each.texts.values()) == [result["content"]]

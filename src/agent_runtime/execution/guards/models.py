@@ -267,7 +267,12 @@ def _live(step: ModelStep, emit: Emit | None) -> Iterator[Emit | None]:
         if event.type in ("token", "reasoning") and event.text:
             is_reasoning, text = event.type != "token", whole_text(event.text)
             offset = live.add(coming, text, reasoning=is_reasoning)
-            data: dict[str, JsonValue] = {"text": text, "reasoning": is_reasoning, "offset": offset}
+            data: dict[str, JsonValue] = {
+                "text": text,
+                "reasoning": is_reasoning,
+                "offset": offset,
+                "call": coming.call_id,
+            }
             run.publish(RuntimeEventType.MODEL_TOKEN, step.operation_id, data)
 
     try:
