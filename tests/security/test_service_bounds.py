@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -196,6 +197,8 @@ async def test_behind_another_application_the_first_request_starts_it() -> None:
         ) as client:
             made = await client.post("/runtime/v1/jobs", json={"operator": "echo", "input": 3})
             assert made.status_code == 202
+            assert made.headers["location"] == f"/runtime/v1/jobs/{made.json()['job_id']}"
+            assert (await client.delete("/runtime/v1/jobs")).headers["allow"] == "GET, POST"
             result = await client.get(
                 f"/runtime/v1/jobs/{made.json()['job_id']}/result", params={"wait": BOUND}
             )
@@ -203,3 +206,24 @@ async def test_behind_another_application_the_first_request_starts_it() -> None:
         async with httpx2.AsyncClient(transport=transport, base_url="http://x") as stranger:
             assert (await stranger.get("/runtime/health/live")).status_code == 200
             problem_in(await stranger.get("/runtime/v1/jobs"), 401)
+
+
+async def test_long_reads_of_one_caller_leave_turns_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with service_of(kernel()) as service:
+        ann, bob = service.client(await service.key()), service.client(await service.key(scope_id="rival"))
+        free = asyncio.Event()
+        costs = service.kernel.ledger.costs
+
+        async def slow(*given: Any, **filters: Any) -> Any:
+            if filters["scope_id"] == "acme":
+                await free.wait()
+            return await costs(*given, **filters)
+
+        monkeypatch.setattr(service.kernel.ledger, "costs", slow)
+        asked = [asyncio.ensure_future(ann.get("/v1/ledger/costs")) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(BOUND):
+            assert (await bob.get("/v1/ledger/costs")).status_code == 200
+            assert (await bob.get("/v1/overview")).status_code == 200
+        free.set()
+        assert [response.status_code for response in await asyncio.gather(*asked)] == [200] * 20

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
-from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
@@ -23,8 +23,8 @@ from agent_runtime.values.context import DEFAULT_SCOPE
 
 HEALTH: Final = frozenset({"/health/live", "/health/ready"})
 """What needs no key, and tells nothing of anybody."""
-OPEN: Final = frozenset({("POST", "/v1/session")})
-"""What a key is brought to in another way."""
+OPEN: Final = frozenset({("POST", "/v1/session"), ("DELETE", "/v1/session")})
+"""What a key is brought to in another way, and what only lets go of it."""
 COOKIE: Final = "agent_runtime_session"
 FROM_ELSEWHERE: Final = "who changes something with a cookie sends the header X-Own-Page: 1"
 OWN_PAGE: Final = "X-Own-Page"
@@ -88,6 +88,9 @@ OWN_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """What a machine is called by itself."""
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer ark_…`.")
+_cookie = APIKeyCookie(
+    name=COOKIE, auto_error=False, description=f"A session; what changes something sends {OWN_PAGE}, too."
+)
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.")
 
 
@@ -105,6 +108,7 @@ def needs(
         request: Request,
         _bearer: Annotated[object, Depends(_bearer)] = None,
         _header: Annotated[object, Depends(_header)] = None,
+        _cookie: Annotated[object, Depends(_cookie)] = None,
     ) -> Caller:
         caller: Caller = request.scope[CALLER]
         if caller.only_reads and permission is not Permission.READ:
@@ -125,8 +129,6 @@ Reader = Annotated[Caller, Depends(needs(Permission.READ))]
 Operating = Annotated[Caller, Depends(needs(Permission.OPERATE))]
 Approving = Annotated[Caller, Depends(needs(Permission.APPROVE))]
 Administering = Annotated[Caller, Depends(needs(Permission.ADMINISTER))]
-READING = Depends(needs(Permission.READ))
-"""For routes that ask no more of their caller than a key."""
 INSTALLING = Depends(needs(Permission.ADMINISTER, all_scopes=True))
 """For routes that ask no more than that their caller is one of those who run the installation."""
 WATCHING = Depends(needs(Permission.READ, all_scopes=True))

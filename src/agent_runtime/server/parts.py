@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
@@ -16,7 +18,8 @@ from agent_runtime.server.metrics import ServiceMetrics
 from agent_runtime.server.readers import Readers
 from agent_runtime.server.tail import FeedTail
 
-LONG_READS: Final = 2
+LONG_READS: Final = 4
+"""Long tables that are read at a time."""
 READY_SECONDS: Final = 2.0
 """How long the storage may take to answer, to be called ready."""
 READY_EVERY: Final = 1.0
@@ -39,13 +42,25 @@ class Service:
         self.metrics = ServiceMetrics(kernel, self.readers)
         self.tail = FeedTail(kernel.storage)
         """What is written now, for readers of many jobs."""
-        self.long_reads = asyncio.Semaphore(LONG_READS)
-        """What reads all of a long table takes its turn, so that it leaves the storage to the others."""
+        self._long_reads = asyncio.Semaphore(LONG_READS)
+        self._reading: dict[str, asyncio.Semaphore] = {}
+        """Of callers who read long tables now."""
         self._looking = asyncio.Lock()
         self._looked_at: float | None = None
         self._answers = False
         self.stopping = asyncio.Event()
         """Set when the process is going to end: whatever waits answers, and streams end, so that nobody holds it up."""
+
+    @asynccontextmanager
+    async def long_read(self, caller: str) -> AsyncIterator[None]:
+        """Wait for a turn to read all of a long table: it leaves the storage to others, and no caller takes the turns of all."""
+        own = self._reading.setdefault(caller, asyncio.Semaphore(1))
+        try:
+            async with own, self._long_reads:
+                yield
+        finally:
+            if not own.locked():
+                self._reading.pop(caller, None)
 
     async def storage_answers(self) -> bool:
         """Whether the storage answers in time. Asked by anybody, so it is looked at once a second."""

@@ -128,8 +128,9 @@ async def _http_error(request: Request, error: Any) -> Response:
 
 def _methods_of(request: Request) -> list[str]:
     """Return the methods of all routes of a path: the router knows those of the first one alone."""
+    asked = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     paths: dict[str, dict[str, object]] = request.app.openapi()["paths"]
-    found = (methods for path, methods in paths.items() if compile_path(path)[0].match(request.url.path))
+    found = (methods for path, methods in paths.items() if compile_path(path)[0].match(asked))
     return sorted({method.upper() for methods in found for method in methods})
 
 

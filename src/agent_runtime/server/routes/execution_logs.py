@@ -207,7 +207,7 @@ async def get_summary(
 ) -> log_schemas.AnalyticsSummary:
     """Add executions and model calls of a period up. Costs are those of calls that have a price."""
     store = await service.logs.store()
-    async with service.long_reads:
+    async with service.long_read(caller.name):
         found = await store.summary(
             start_date=start_date,
             end_date=end_date or service.kernel.clock.now(),

@@ -37,6 +37,7 @@ async def submit_job(
     new: schemas.NewJob,
     caller: Operating,
     kernel: TheKernel,
+    request: Request,
     response: Response,
     idempotency_key: Annotated[
         str | None, Header(description="A second request with it gives the first one's job.")
@@ -51,9 +52,9 @@ async def submit_job(
     """
     if idempotency_key is not None and new.idempotency_key not in (None, idempotency_key):
         raise InvalidInput("the header Idempotency-Key and idempotency_key say different things")
-    request = await aside(_request_of, new, caller, idempotency_key or new.idempotency_key, traceparent)
-    handle = await kernel.execute(request)
-    response.headers["Location"] = f"/v1/jobs/{handle.job_id}"
+    key = idempotency_key or new.idempotency_key
+    handle = await kernel.execute(await aside(_request_of, new, caller, key, traceparent))
+    response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{handle.job_id}"
     return schemas.Job.of(await kernel.jobs.get(handle.job_id))
 
 
@@ -193,7 +194,12 @@ async def cancel_job(
 
 @router.post("/jobs/{job_id}/retry", status_code=202)
 async def retry_job(
-    job_id: str, caller: Operating, kernel: TheKernel, response: Response, how: schemas.Retry | None = None
+    job_id: str,
+    caller: Operating,
+    kernel: TheKernel,
+    request: Request,
+    response: Response,
+    how: schemas.Retry | None = None,
 ) -> schemas.Job:
     """Have another job go on in the place of one that ended without success: what has succeeded is not done again."""
     how = how or schemas.Retry()
@@ -204,7 +210,7 @@ async def retry_job(
         new_keys=how.new_keys,
         scope_id=caller.scope_id or (await kernel.jobs.get(job_id)).scope_id,
     )
-    response.headers["Location"] = f"/v1/jobs/{handle.job_id}"
+    response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{handle.job_id}"
     return schemas.Job.of(await kernel.jobs.get(handle.job_id))
 
 

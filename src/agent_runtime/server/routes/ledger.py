@@ -82,7 +82,7 @@ async def get_costs(
     filters = EntryFilters(
         scope_id=caller.sees(scope_id), job_id=job_id, principal_id=principal_id, since=since, until=until
     )
-    async with service.long_reads:
+    async with service.long_read(caller.name):
         found = await service.kernel.ledger.costs(by, timezone=timezone, **filters)
     groups = {name: schemas.Spent.of(total) for name, total in found.items()}
     return schemas.Costs(by=by, groups=groups, total=schemas.Spent.of(sum_of(found.values())))

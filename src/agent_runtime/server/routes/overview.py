@@ -34,7 +34,7 @@ async def get_overview(
     )
     pending = await kernel.storage.list_actions(scope_id=scope, status=ActionStatus.PENDING, limit=SHOWN)
     newest = await kernel.jobs.list(JobFilter(scope_id=scope, limit=SHOWN))
-    async with service.long_reads:
+    async with service.long_read(caller.name):
         spent = await kernel.ledger.total(scope_id=scope, since=midnight)
     workers = [worker for worker in await kernel.storage.list_workers() if not worker.only_waits]
     return schemas.Overview(

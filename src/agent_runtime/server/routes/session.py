@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 
 from agent_runtime.client import models as schemas
 from agent_runtime.keys.manager import SESSION_SECONDS
-from agent_runtime.server.access import COOKIE, READING, Reader
+from agent_runtime.server.access import COOKIE, Reader
 from agent_runtime.server.bodies import JsonRoute
 from agent_runtime.server.parts import TheKernel
 from agent_runtime.values.api_key import Permission
@@ -50,7 +50,7 @@ async def get_session(caller: Reader) -> schemas.Caller:
     )
 
 
-@router.delete("", status_code=204, dependencies=[READING])
+@router.delete("", status_code=204)
 async def end_session(request: Request) -> Response:
     """End the session of this browser. Sessions end with their key: revoke it to end all of them."""
     response = Response(status_code=204)
