@@ -15,7 +15,9 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 IMPORTS = {
     "opentelemetry-api": "opentelemetry",
     "opentelemetry-sdk": "opentelemetry.sdk",
+    "opentelemetry-exporter-otlp-proto-http": "opentelemetry.exporter.otlp.proto.http",
     "confluent-kafka": "confluent_kafka",
+    "prometheus-client": "prometheus_client",
 }
 
 

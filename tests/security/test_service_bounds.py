@@ -227,3 +227,47 @@ async def test_long_reads_of_one_caller_leave_turns_to_the_others(monkeypatch: p
             assert (await bob.get("/v1/overview")).status_code == 200
         free.set()
         assert [response.status_code for response in await asyncio.gather(*asked)] == [200] * 20
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {f"name{number}": 1 for number in range(100_000)},
+        {"messages": [1] * 400_000},
+        {"operator": "echo", "tags": {f"t{number}": 1 for number in range(100_000)}},
+        {"operator": "echo", "budgets": {f"b{number}": 1 for number in range(100_000)}},
+    ],
+    ids=["names", "messages", "tags", "names further in"],
+)
+async def test_a_request_with_countless_mistakes_holds_nobody_up(body: dict[str, Any]) -> None:
+    async with service_of(kernel()) as service, service.client(await service.key()) as client:
+        content = json.dumps(body, separators=(",", ":")).encode()
+        assert len(content) < 2 * 1024 * 1024
+        told = await client.post("/v1/jobs", content=content, headers={"Content-Type": "application/json"})
+        assert len(problem_in(told, 422)["errors"]) <= 2
+
+
+async def test_who_brings_no_key_sends_little() -> None:
+    async with service_of(kernel()) as service, service.client() as stranger:
+        told = await stranger.post("/v1/session", json={"key": "x" * 9_000})
+        assert problem_in(told, 413)["detail"] == "a request may have 8,192 bytes"
+
+
+async def test_readers_who_come_at_once_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ServerConfig(max_streams_per_key=5)
+    async with served(kernel(), config) as service, service.client(await service.key()) as client:
+
+        async def read() -> int:
+            headers = {"Accept": "text/event-stream"}
+            async with client.stream("GET", "/v1/events", headers=headers) as response:
+                if response.status_code == 200:
+                    await asyncio.sleep(1)
+                return response.status_code
+
+        told = await asyncio.gather(*(read() for _ in range(40)))
+    assert sorted(told) == [200] * 5 + [429] * 35
+
+
+def test_origins_are_named_one_by_one() -> None:
+    with pytest.raises(agent_runtime.errors.InvalidInput):
+        ServerConfig(cors_origins="https://console.example.com")  # type: ignore[arg-type]

@@ -157,6 +157,6 @@ class AsyncClient:
 def _sent(key: str) -> str:
     """Return a key without the end of the line it was read from. Raises `InvalidInput`, which does not repeat it, for what no header can be."""
     key = key.strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
+    if not key.isascii() or not key.isprintable():
         raise InvalidInput("this is no API key: it has characters that no key has")
     return key

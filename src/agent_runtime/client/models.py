@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.api_key import Permission, Role
@@ -36,10 +36,44 @@ Json = Any
 """Any JSON value."""
 
 
+MAX_NAMES: Final = 100
+"""Of what a client sends: nothing here has as many fields."""
+MAX_TAGS: Final = 1_000
+
+
+MAX_MESSAGES: Final = 2_000
+"""Of a conversation."""
+
+
+def _few_tags(tags: object) -> object:
+    """Refuse more labels than anybody means, before each is looked at."""
+    if isinstance(tags, dict) and len(tags) > MAX_TAGS:
+        raise ValueError(f"there are more than {MAX_TAGS} tags")
+    return tags
+
+
+def _few_messages(messages: object) -> object:
+    """The same for messages."""
+    if isinstance(messages, list) and len(messages) > MAX_MESSAGES:
+        raise ValueError(f"there are more than {MAX_MESSAGES:,} messages")
+    return messages
+
+
+Tags = Annotated[dict[str, str], BeforeValidator(_few_tags)]
+
+
 class Sent(BaseModel):
     """What a client sends. A name that nobody knows is a mistake, and said to be one."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_names(cls, sent: object) -> object:
+        """Refuse more names than anything here has in one sentence: each that nobody knows would be a sentence of its own."""
+        if isinstance(sent, dict) and len(sent) > MAX_NAMES:
+            raise ValueError(f"there are more than {MAX_NAMES} names here")
+        return sent
 
 
 class Answered(BaseModel):
@@ -118,14 +152,15 @@ class ChatMessage(Sent):
         return Message(self.role, self.content)
 
 
+Messages = Annotated[list[ChatMessage], BeforeValidator(_few_messages)]
+
+
 class NewJob(Sent):
     """A job to run: a `prompt` (or `messages`) for the default agent, or an `operator` with its `input`."""
 
     operator: str | None = Field(default=None, description="Its name; the default agent if none is given.")
     prompt: str | None = None
-    messages: list[ChatMessage] | None = Field(
-        default=None, description="A conversation, instead of a prompt."
-    )
+    messages: Messages | None = Field(default=None, description="A conversation, instead of a prompt.")
     input: Json = Field(default=None, description="Any JSON value, for the operator.")
     scope_id: str | None = Field(
         default=None, description="For keys for all scopes alone; a key's own otherwise."
@@ -145,7 +180,7 @@ class NewJob(Sent):
     priority: int = Field(default=0, description="Higher runs first.")
     queue: str = "default"
     metadata: dict[str, Json] = Field(default_factory=dict)
-    tags: dict[str, str] = Field(default_factory=dict)
+    tags: Tags = Field(default_factory=dict)
     idempotency_key: str | None = Field(default=None, description="As the header `Idempotency-Key`.")
 
 
@@ -505,7 +540,7 @@ class PolicyQuestion(Sent):
     arguments: dict[str, Json] = Field(default_factory=dict, description="Of a tool.")
     scope_id: str | None = None
     principal_id: str | None = None
-    tags: dict[str, str] = Field(default_factory=dict)
+    tags: Tags = Field(default_factory=dict)
 
 
 class PolicyAnswer(BaseModel):

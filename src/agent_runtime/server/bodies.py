@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent_runtime.server.access import CALLER
 from agent_runtime.server.problems import problem
 from llm_client.json_text import loads
+
+MAX_UNKNOWN: Final = 8 * 1024
+"""Bytes of a request that brings no key: it can only bring one in another way."""
 
 
 class BodyLimit:
@@ -31,9 +35,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        most = self._most if scope.get(CALLER) is not None else min(self._most, MAX_UNKNOWN)
         said = Headers(scope=scope).get("content-length", "0")
-        if not said.isascii() or not said.isdigit() or int(said[:19]) > self._most:
-            await self._refuse(scope, receive, send)
+        if not said.isascii() or not said.isdigit() or int(said[:19]) > most:
+            await self._refuse(most, scope, receive, send)
             return
         body, answered = 0, False
 
@@ -41,7 +46,7 @@ class BodyLimit:
             nonlocal body
             message = await receive()
             body += len(message.get("body", b""))
-            if body > self._most:
+            if body > most:
                 raise _TooLong
             return message
 
@@ -55,10 +60,10 @@ class BodyLimit:
         except _TooLong:
             if answered:
                 raise
-            await self._refuse(scope, receive, send)
+            await self._refuse(most, scope, receive, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = problem(413, "CONTENT_TOO_LARGE", f"a request may have {self._most:,} bytes")
+    async def _refuse(self, most: int, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = problem(413, "CONTENT_TOO_LARGE", f"a request may have {most:,} bytes")
         await refused(scope, receive, send)
 
 

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from starlette.exceptions import HTTPException
-
 
 class Readers:
     """Counts who reads streams in this process.
@@ -26,10 +24,9 @@ class Readers:
         """Return how many read now."""
         return self._of.total()
 
-    def check(self, name: str) -> None:
-        """See that there is room for a reader, before it is answered. Raises `HTTPException` (429)."""
-        if self._of[name] >= self._most_each or len(self) >= self._most:
-            raise HTTPException(429, "too many streams are read already", headers={"Retry-After": "5"})
+    def has_room(self, name: str) -> bool:
+        """Whether there is room for a reader."""
+        return self._of[name] < self._most_each and len(self) < self._most
 
     @contextmanager
     def one_more(self, name: str) -> Iterator[None]:

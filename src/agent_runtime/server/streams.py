@@ -12,11 +12,13 @@ from contextlib import aclosing
 from typing import Final
 
 from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Receive, Scope, Send
 
 from agent_runtime.errors import AgentRuntimeError, StorageError, UnknownKey
 from agent_runtime.server.access import Caller
 from agent_runtime.server.frames import END_FRAME
 from agent_runtime.server.parts import Service
+from agent_runtime.server.problems import problem
 from llm_client.background import in_background, leave
 from llm_client.logs import logger_of
 from llm_client.public_text import public_text
@@ -49,42 +51,55 @@ def stream(
         caller: Who reads.
         frames: What is sent. It is closed in any case.
         on_leave: Called when the reader leaves before the end.
-
-    Raises:
-        HTTPException: Too many read already.
     """
-    service.readers.check(caller.name)
-    return EventSourceResponse(_sent(service, caller, frames, on_leave), headers=_HEADERS)
+    return _Stream(service, caller, _sent(service, caller, frames, on_leave))
+
+
+class _Stream(EventSourceResponse):
+    """A stream, if there is room for one more reader at the moment in which it begins: many may have been let in before."""
+
+    def __init__(self, service: Service, caller: Caller, content: AsyncIterator[bytes]) -> None:
+        super().__init__(content, headers=_HEADERS)
+        self._readers, self._name = service.readers, caller.name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, or refuse it."""
+        if not self._readers.has_room(self._name):
+            retry = {"Retry-After": "5"}
+            refused = problem(429, "TOO_MANY_REQUESTS", "too many streams are read already", headers=retry)
+            await refused(scope, receive, send)
+            return
+        with self._readers.one_more(self._name):
+            await super().__call__(scope, receive, send)
 
 
 async def _sent(
     service: Service, caller: Caller, frames: AsyncGenerator[bytes, None], on_leave: Callable[[], None] | None
 ) -> AsyncIterator[bytes]:
     """Yield what is in hand of frames, and a sign of life where there is nothing for a while."""
-    with service.readers.one_more(caller.name):
-        hand: asyncio.Queue[bytes | None] = asyncio.Queue(FRAMES_IN_HAND)
-        making = in_background(_make(frames, hand), name="making the frames of a stream")
-        stopping = in_background(_stop(service, caller, hand), name="watching over a stream")
-        done = False
-        try:
-            yield format_sse_event(retry=RETRY_MS)
-            while not done:
-                try:
-                    async with asyncio.timeout(service.config.heartbeat):
-                        first = await hand.get()
-                except TimeoutError:
-                    yield _HEARTBEAT
-                    continue
-                ready = [first]
-                while not hand.empty():
-                    ready.append(hand.get_nowait())
-                done = None in ready
-                yield b"".join(each for each in ready if each is not None)
-        finally:
-            if not done and on_leave is not None:
-                on_leave()
-            leave(making)
-            leave(stopping)
+    hand: asyncio.Queue[bytes | None] = asyncio.Queue(FRAMES_IN_HAND)
+    making = in_background(_make(frames, hand), name="making the frames of a stream")
+    stopping = in_background(_stop(service, caller, hand), name="watching over a stream")
+    done = False
+    try:
+        yield format_sse_event(retry=RETRY_MS)
+        while not done:
+            try:
+                async with asyncio.timeout(service.config.heartbeat):
+                    first = await hand.get()
+            except TimeoutError:
+                yield _HEARTBEAT
+                continue
+            ready = [first]
+            while not hand.empty():
+                ready.append(hand.get_nowait())
+            done = None in ready
+            yield b"".join(each for each in ready if each is not None)
+    finally:
+        if not done and on_leave is not None:
+            on_leave()
+        leave(making)
+        leave(stopping)
 
 
 async def _make(frames: AsyncGenerator[bytes, None], hand: asyncio.Queue[bytes | None]) -> None:

@@ -54,8 +54,8 @@ class Line:
                     async for frame in frames(response):
                         self.connected.set()
                         self.gaps += frame.event == "gap"
-                        if frame.id is not None:
-                            self.last_id = frame.id
+                        self.last_id = frame.id or self.last_id
+                        if frame.id is not None and frame.data is not None:
                             self.seen.append((int(frame.id), frame.data["job_id"], frame.data["seq"]))
             except TimeoutError:
                 continue
@@ -173,5 +173,31 @@ async def test_a_reader_who_knows_a_place_that_is_not_there_any_more_goes_on_beh
                     while not line.seen:
                         await asyncio.sleep(0.01)
             assert {job_id for _, job_id, _ in line.seen} == {job}
+            reading.cancel()
+            await asyncio.wait([reading])
+
+
+async def test_who_was_told_nothing_yet_comes_back_to_where_it_was() -> None:
+    kernel = RuntimeKernel(operators={"steps": steps})
+    async with served(kernel) as service:
+        key = await service.key(Role.OPERATOR)
+        async with service.client(key) as client:
+            async with client.stream(
+                "GET", "/v1/events", headers={"Accept": "text/event-stream"}
+            ) as response:
+                async for frame in frames(response):
+                    if frame.id is not None:
+                        break
+            job = (await client.post("/v1/jobs", json={"operator": "steps", "input": 1})).json()["job_id"]
+            await kernel.handle(job).result(timeout=BOUND)
+            line = Line(service, key)
+            line.last_id = frame.id
+            reading = asyncio.ensure_future(line.read())
+            await line.has(
+                [
+                    (entry.position, entry.event.job_id, entry.event.seq)
+                    for entry in await kernel.storage.feed(after=0, upto=await kernel.storage.feed_end())
+                ]
+            )
             reading.cancel()
             await asyncio.wait([reading])

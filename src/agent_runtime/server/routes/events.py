@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Depends, Header, Query, Response
-from fastapi.sse import EventSourceResponse
+from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
@@ -32,6 +32,8 @@ from llm_client.turns import aside
 
 router = APIRouter(prefix="/v1", tags=["events"], route_class=JsonRoute)
 
+PASSED: Final = 500
+"""Events of others after which a reader is told its place, so that it does not come back to one that is long gone."""
 MAX_JOBS: Final = 100
 """Jobs, or types, that a reader of many names."""
 MAX_EVENT_BYTES: Final = 200 * 1024
@@ -207,9 +209,16 @@ class _Wanted(NamedTuple):
 async def _line(
     service: Service, after: int | None, wanted: _Wanted, *, named: bool
 ) -> AsyncGenerator[bytes, None]:
-    async with aclosing(service.tail.follow(after)) as entries:
+    position = await service.kernel.storage.feed_end() if after is None else after
+    yield format_sse_event(id=str(position))  # who is told nothing yet comes back to this place as well
+    passed = 0
+    async with aclosing(service.tail.follow(position)) as entries:
         async for entry in entries:
             if entry is None:
                 yield GAP_FRAME
             elif wanted(entry.event):
+                passed = 0
                 yield service.frames.of(entry.event, content=False, named=named, id_=str(entry.position))
+            elif (passed := passed + 1) >= PASSED:
+                passed = 0
+                yield format_sse_event(id=str(entry.position))

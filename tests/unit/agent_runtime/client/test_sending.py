@@ -248,3 +248,23 @@ async def test_a_service_that_does_not_wait_is_not_asked_without_a_pause() -> No
         with pytest.raises(TimeoutError):
             await client.jobs.result("job-1", timeout=0.3)
     assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("id_", ["", ".", ".."])
+async def test_an_id_that_would_be_another_address_is_refused(id_: str) -> None:
+    service = Service()
+    async with service.client() as client:
+        with pytest.raises(InvalidInput):
+            await client.jobs.get(id_)
+    assert service.requests == []
+
+
+async def test_a_key_is_sent_without_the_end_of_its_line_and_one_that_can_be_none_is_not_repeated() -> None:
+    service = Service(lambda _: httpx2.Response(200, json=JOB))
+    async with AsyncClient("http://service", "ark_x\n", transport=service) as client:
+        await client.jobs.get("job-1")
+    assert service.requests[0].headers["authorization"] == "Bearer ark_x"
+    for wrong in ("ark_\x00secret", "ark_sécret", "\ufeffark_secret"):
+        with pytest.raises(InvalidInput) as refused:
+            AsyncClient("http://service", wrong)
+        assert "cret" not in str(refused.value)
