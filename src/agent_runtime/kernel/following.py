@@ -91,15 +91,10 @@ class Follower:
                     return
 
     async def _has_ended(self) -> bool:
-        """Whether the reader knew the last event already: its connection was lost between that and the end.
-
-        One who claims to know more than there is – the database is older than it was – goes on behind the last one.
-        """
+        """Whether the reader knew the last event already, or claims to know more: its connection was lost between that and the end."""
         for event in await self._storage.tail(self._job_id, 1):
             self._scope_id, self._at = event.scope_id, event.timestamp
-            if (event.seq or 0) <= self._last_seq:
-                self._last_seq = event.seq or 0
-                return event.is_terminal
+            return event.is_terminal and (event.seq or 0) <= self._last_seq
         return False
 
     async def _tell(self, event: RuntimeEvent) -> AsyncIterator[RuntimeEvent]:
