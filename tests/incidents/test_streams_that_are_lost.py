@@ -40,11 +40,11 @@ async def write(spec: Any) -> AsyncIterator[str]:
 
 
 async def one_frame(client: httpx2.AsyncClient, path: str, last: str | None, **params: Any) -> Any:
-    """Connect, read one frame with an id, and lose the connection; return the frame, `None` at the end."""
+    """Connect, read one frame of an event that is stored, and lose the connection; return the frame, `None` at the end."""
     headers = {"Accept": "text/event-stream", **({} if last is None else {"Last-Event-ID": last})}
     async with client.stream("GET", path, headers=headers, params=params) as response:
         async for frame in frames(response):
-            if frame.id is not None:
+            if frame.id is not None and frame.data is not None:
                 return frame
             if frame.event == "end":
                 return None
