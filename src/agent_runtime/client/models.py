@@ -45,21 +45,18 @@ MAX_MESSAGES: Final = 2_000
 """Of a conversation."""
 
 
-def _few_tags(tags: object) -> object:
-    """Refuse more labels than anybody means, before each is looked at."""
-    if isinstance(tags, dict) and len(tags) > MAX_TAGS:
-        raise ValueError(f"there are more than {MAX_TAGS} tags")
-    return tags
+def _at_most(most: int, what: str) -> BeforeValidator:
+    """Return what refuses more of something than anybody means, before each is looked at."""
+
+    def check(sent: object) -> object:
+        if isinstance(sent, dict | list) and len(sent) > most:
+            raise ValueError(f"there are more than {most:,} {what}")
+        return sent
+
+    return BeforeValidator(check)
 
 
-def _few_messages(messages: object) -> object:
-    """The same for messages."""
-    if isinstance(messages, list) and len(messages) > MAX_MESSAGES:
-        raise ValueError(f"there are more than {MAX_MESSAGES:,} messages")
-    return messages
-
-
-Tags = Annotated[dict[str, str], BeforeValidator(_few_tags)]
+Tags = Annotated[dict[str, str], _at_most(MAX_TAGS, "tags")]
 
 
 class Sent(BaseModel):
@@ -152,7 +149,7 @@ class ChatMessage(Sent):
         return Message(self.role, self.content)
 
 
-Messages = Annotated[list[ChatMessage], BeforeValidator(_few_messages)]
+Messages = Annotated[list[ChatMessage], _at_most(MAX_MESSAGES, "messages")]
 
 
 class NewJob(Sent):

@@ -165,7 +165,7 @@ class Authentication:
             return
         is_open = (scope["method"], path) in OPEN
         try:
-            caller = None if is_open else await self._caller(Headers(scope=scope), scope["method"])
+            caller = None if is_open else await self._caller(Headers(scope=scope))
         except AgentRuntimeError as error:  # the storage is away
             await problem_of(error)(scope, receive, send)
             return
@@ -184,7 +184,7 @@ class Authentication:
         scope[CALLER] = caller
         await (self._app if refused is None else refused)(scope, receive, send)
 
-    async def _caller(self, headers: Headers, method: str) -> Caller | None:
+    async def _caller(self, headers: Headers) -> Caller | None:
         """Return who asks: by a key, or by the cookie of a session, which changes nothing unless a page of our own sends it."""
         if not self._required:
             return EVERYBODY if is_at_home(headers, self._origins) else None
