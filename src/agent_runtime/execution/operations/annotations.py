@@ -83,13 +83,20 @@ def readable(annotation: Any) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _readable_typed_dict(kind: Any) -> Any:
-    hints = typing.get_type_hints(kind, include_extras=False)
-    required = kind.__required_keys__
+    hints, said = (typing.get_type_hints(kind, include_extras=extras) for extras in (False, True))
     make: Any = typing_extensions.TypedDict
     return make(
         kind.__name__,
         {
-            name: readable(hint) if name in required else typing_extensions.NotRequired[readable(hint)]
+            name: readable(hint)
+            if _is_required(said[name], name in kind.__required_keys__)
+            else typing_extensions.NotRequired[readable(hint)]
             for name, hint in hints.items()
         },
     )
+
+
+def _is_required(said: Any, by_keys: bool) -> bool:
+    """Whether a field has to be there. What its annotation says counts: the keys do not know it where annotations are texts."""
+    origin = typing.get_origin(said)
+    return origin is typing.Required if origin in (typing.Required, typing.NotRequired) else by_keys
