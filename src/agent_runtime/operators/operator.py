@@ -28,6 +28,8 @@ class Operator(ABC):
 
     retry: RetryPolicy | None = None
     """What outages mean to its jobs, unless their request says; `None` is as the kernel says."""
+    input_schema: Mapping[str, object] | None = None
+    """JSON Schema of its input, an object, for those who have to be told: clients of the MCP server. `None` says nothing of it."""
 
     def __init__(self, agent: Agent | None = None) -> None:
         self._agent = agent
@@ -69,12 +71,18 @@ class FunctionOperator(Operator):
     """An async function as an operator, under the function's name."""
 
     def __init__(
-        self, function: OperatorFunction, name: str | None = None, *, retry: RetryPolicy | None = None
+        self,
+        function: OperatorFunction,
+        name: str | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        input_schema: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
         self.retry = retry
         self.function = function
         self._name = name or function.__name__
+        self.input_schema = input_schema
 
     @property
     def name(self) -> str:

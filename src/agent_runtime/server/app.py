@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Final
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 
 from agent_runtime.app import Application, Runtime
 from agent_runtime.client.models import Problem
@@ -34,6 +36,9 @@ from agent_runtime.server.routes import (
     session,
 )
 
+if TYPE_CHECKING:
+    from agent_runtime.server.mcp.endpoint import McpEndpoint
+
 VERSION: Final = version("durable-agent-runtime")
 _ROUTERS = (
     jobs,
@@ -49,6 +54,9 @@ _ROUTERS = (
     health,
     metrics,
 )
+_HEADERS: Final = ("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID")
+_MCP_HEADERS: Final = ("Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name", "Mcp-Session-Id")
+"""What pages of other origins may send, where they are let in."""
 
 
 def create_app(application: Application, config: ServerConfig | None = None) -> FastAPI:
@@ -67,6 +75,7 @@ def create_app(application: Application, config: ServerConfig | None = None) -> 
     config = config or ServerConfig()
     kernel = application.kernel if isinstance(application, Runtime) else application
     service = Service(kernel, config)
+    endpoint = _mcp_endpoint(service)
     kernel.live.always = True  # readers come after the first call has begun
 
     @asynccontextmanager
@@ -74,6 +83,8 @@ def create_app(application: Application, config: ServerConfig | None = None) -> 
         async with application:
             yield
             service.stopping.set()
+            if endpoint is not None:
+                await endpoint.aclose()
             await service.logs.aclose()
 
     app = FastAPI(
@@ -91,7 +102,16 @@ def create_app(application: Application, config: ServerConfig | None = None) -> 
     app.state.service = service
     for module in _ROUTERS:
         app.include_router(module.router)
+    if endpoint is not None:
+        app.router.routes.append(Route(endpoint.path, endpoint, include_in_schema=False))
     add_handlers(app)
+    _guard(app, service)
+    return app
+
+
+def _guard(app: FastAPI, service: Service) -> None:
+    """Put in front of the routes what every request passes: the last one added comes first."""
+    kernel, config = service.kernel, service.config
     rates = Rates(kernel.clock, per_second=config.requests_per_second, burst=config.burst)
     app.add_middleware(BodyLimit, most=config.max_body_bytes)
     app.add_middleware(
@@ -107,7 +127,15 @@ def create_app(application: Application, config: ServerConfig | None = None) -> 
             CORSMiddleware,
             allow_origins=config.cors_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
-            expose_headers=["Location", "Retry-After"],
+            allow_headers=[*_HEADERS, *_MCP_HEADERS],
+            expose_headers=["Location", "Retry-After", "Mcp-Session-Id"],
         )
-    return app
+
+
+def _mcp_endpoint(service: Service) -> McpEndpoint | None:
+    """Return what answers MCP clients, where it is wanted and the SDK is there, of the version that has such a package."""
+    if service.config.mcp is None or find_spec("mcp_types") is None:
+        return None
+    from agent_runtime.server.mcp.endpoint import McpEndpoint
+
+    return McpEndpoint(service, service.config.mcp, VERSION)

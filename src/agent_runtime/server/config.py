@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from agent_runtime.errors import InvalidInput
+from agent_runtime.server.mcp.config import McpConfig
 from agent_runtime.values.checks import check_seconds, check_whole
 
 MEBIBYTE: Final = 1024 * 1024
@@ -37,6 +38,8 @@ class ServerConfig:
     """Seconds after which a stream that has nothing to tell says so, for the sake of proxies."""
     cors_origins: tuple[str, ...] = ()
     """Origins of pages, such as `https://console.example.com`, that browsers may let read answers. None is the default."""
+    mcp: McpConfig | None = field(default_factory=McpConfig)
+    """How operators are tools for MCP clients, at `/mcp`; `None` is not at all. It takes the extra `mcp`, without which there is no such address."""
 
     def __post_init__(self) -> None:
         for name in ("max_body_bytes", "burst", "max_streams", "max_streams_per_key"):

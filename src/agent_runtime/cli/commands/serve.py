@@ -18,6 +18,7 @@ from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.terminal import program
 from agent_runtime.extras import optional_packages
 from agent_runtime.server.config import ServerConfig
+from agent_runtime.server.mcp.config import McpConfig
 from agent_runtime.worker.garbage import few_collections
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ PORT = 8321
     "--no-auth", is_flag=True, help="Let everybody do everything; only on this machine's own addresses."
 )
 @click.option("--no-worker", is_flag=True, help="Execute no jobs here; workers do.")
+@click.option("--no-mcp", is_flag=True, help="Leave out the MCP server, for which operators are tools.")
 @click.option(
     "--trusted-proxy",
     "proxies",
@@ -57,6 +59,7 @@ def serve(
     port: int,
     no_auth: bool,
     no_worker: bool,
+    no_mcp: bool,
     proxies: tuple[str, ...],
     origins: tuple[str, ...],
 ) -> int:
@@ -72,7 +75,7 @@ def serve(
     with optional_packages():
         import agent_runtime.server.running  # noqa: F401 -- says what is missing before anything is opened
     settings = settings_for(db, executes=True, app=app)
-    config = ServerConfig(authenticate=not no_auth, cors_origins=origins)
+    config = ServerConfig(authenticate=not no_auth, cors_origins=origins, mcp=None if no_mcp else McpConfig())
     if settings.app is None:
         runtime = Runtime(settings, operators=known_operators(), worker=not no_worker)
         return asyncio.run(_serve(runtime, settings, None, config, host, port, proxies))

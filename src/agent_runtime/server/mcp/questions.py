@@ -1,0 +1,149 @@
+"""The questions of a job as forms that a client shows its person (`elicitation/create`), and its answers as answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequests
+
+from agent_runtime.actions.resolution import OUTCOMES, read_object
+from agent_runtime.errors import ActionAlreadyResolved, InvalidInput
+from agent_runtime.kernel.kernel import Kernel
+from agent_runtime.server.access import Caller
+from agent_runtime.values.action import ActionRecord, ActionType
+from agent_runtime.values.api_key import Permission
+from agent_runtime.values.person import find_person, person_key
+from llm_client.json_text import JsonObject, JsonValue, dumps
+from llm_client.public_text import public_text
+
+MAX_QUESTIONS: Final = 50
+"""Open questions of one job that a client is shown at once."""
+MAX_MESSAGE: Final = 4_000
+"""Characters of a question."""
+REASON: Final[JsonObject] = {"type": "string", "title": "Reason"}
+_JSON: Final = "json"
+"""Field of a form for an answer that no form fits: JSON, as text."""
+
+
+async def open_questions(kernel: Kernel, job_id: str, caller: Caller) -> Sequence[ActionRecord]:
+    """Return the questions of a job that wait for this caller's answer: none for one who may not answer, or has."""
+    if not caller.role.allows(Permission.APPROVE):
+        return ()
+    pending = await kernel.actions.list_pending(scope_id=caller.scope_id, job_id=job_id, limit=MAX_QUESTIONS)
+    return [action for action in pending if _waits_for(action, caller.person)]
+
+
+def _waits_for(action: ActionRecord, person: str) -> bool:
+    if action.approvers is None:
+        return True
+    voter = find_person(person, action.approvers)
+    return voter is not None and all(
+        person_key(str(vote["by"])) != person_key(voter) for vote in action.votes
+    )
+
+
+def form_of(action: ActionRecord, problem: str | None = None) -> ElicitRequestFormParams:
+    """Return a question as a form.
+
+    Args:
+        action: The question.
+        problem: What was wrong with the last answer.
+    """
+    fields, required = _fields_of(action)
+    schema = {"type": "object", "properties": fields, "required": required}
+    return ElicitRequestFormParams(message=_message_of(action, problem), requested_schema=schema)
+
+
+def forms_of(questions: Sequence[ActionRecord], problems: Mapping[str, str]) -> InputRequests:
+    """Return questions as what a client is asked by an answer to it, by their ids.
+
+    Args:
+        questions: The questions.
+        problems: What was wrong with answers to them.
+    """
+    return {
+        action.action_id: ElicitRequest(params=form_of(action, problems.get(action.action_id)))
+        for action in questions
+    }
+
+
+def _fields_of(action: ActionRecord) -> tuple[JsonObject, list[JsonValue]]:
+    """Return the fields of a form, and those that have to be filled in: only plain values, as the protocol has it."""
+    match action.type:
+        case ActionType.CONFIRM:
+            return {"confirmed": {"type": "boolean", "title": "Yes"}, "reason": REASON}, ["confirmed"]
+        case ActionType.APPROVAL:
+            return {"approved": {"type": "boolean", "title": "Approve"}, "reason": REASON}, ["approved"]
+        case ActionType.CHOOSE:
+            choices = action.payload.get("choices")
+            field: dict[str, JsonValue] = {"type": "string", "title": "Choice"}
+            if isinstance(choices, list) and choices:
+                field["enum"] = [_word_for(choice) for choice in choices]
+            return {"choice": field, "reason": REASON}, ["choice"]
+        case ActionType.INPUT:
+            return {"value": {"type": "string", "title": "Value"}, "reason": REASON}, ["value"]
+        case ActionType.RECONCILE:
+            outcome: JsonObject = {"type": "string", "enum": list(OUTCOMES), "title": "What has happened"}
+            return {"outcome": outcome, "error": {"type": "string"}, "reason": REASON}, ["outcome"]
+    return {_JSON: {"type": "string", "title": "Answer", "description": "A JSON object."}}, [_JSON]
+
+
+def _word_for(choice: object) -> str:
+    return choice if isinstance(choice, str) else dumps(choice).decode()
+
+
+def _message_of(action: ActionRecord, problem: str | None) -> str:
+    """Return the text of a question: its message, and for an approval what is to be approved."""
+    payload = action.payload
+    said = payload.get("message")
+    rest = {name: value for name, value in payload.items() if name not in ("message", "choices")}
+    lines = [] if problem is None else [f"{problem}."]
+    lines.append(said if isinstance(said, str) else f"A job asks for {action.type}.")
+    if rest:
+        lines.append(dumps(rest).decode())
+    text = "\n".join(lines)
+    if len(text) <= MAX_MESSAGE:
+        return public_text(text, MAX_MESSAGE)
+    return f"{public_text(text, MAX_MESSAGE)}\n… and more: all of it stands in the action {action.action_id}."
+
+
+async def answer(kernel: Kernel, action: ActionRecord, given: ElicitResult, caller: Caller) -> None:
+    """Take an answer to a question that is open for this caller; an answer that comes too late is nothing.
+
+    Who declines says no where that can be said, and otherwise withdraws the question. Who dismisses the form has said nothing.
+
+    Raises:
+        InvalidInput: It is none for this question.
+    """
+    if given.action == "cancel":
+        return
+    resolution = _resolution_of(action, given)
+    try:
+        if resolution is None:
+            await kernel.actions.cancel(action.action_id, "declined", scope_id=caller.scope_id)
+        else:
+            await kernel.actions.resolve_by_id(
+                action.action_id, resolution, resolved_by=caller.person, scope_id=caller.scope_id
+            )
+    except ActionAlreadyResolved:
+        return
+
+
+def _resolution_of(action: ActionRecord, given: ElicitResult) -> Mapping[str, object] | None:
+    """Return what a form says; `None` where it says that there is no answer."""
+    if given.action == "decline":
+        no = {str(ActionType.CONFIRM): "confirmed", str(ActionType.APPROVAL): "approved"}
+        return {no[action.type]: False} if action.type in no else None
+    content = {name: value for name, value in (given.content or {}).items() if value not in (None, "")}
+    fields, _ = _fields_of(action)
+    if _JSON in fields:
+        said = content.get(_JSON)
+        if not isinstance(said, str):
+            raise InvalidInput("the answer to this question is a JSON object, as text")
+        return read_object(said)
+    choices = action.payload.get("choices")
+    if action.type == ActionType.CHOOSE and isinstance(choices, list):
+        words = {_word_for(choice): choice for choice in choices}
+        return {**content, "choice": words.get(str(content.get("choice")), content.get("choice"))}
+    return content
