@@ -1,5 +1,5 @@
 # Every target sets up what it needs in its own virtual environment; nothing else is installed on the machine.
-EXTRAS  := aiohttp,mcp,otel,postgres,redis,server
+EXTRAS  := aiohttp,jwt,mcp,otel,postgres,redis,server
 export VENV := .venv$(if $(PYTHON),-$(notdir $(PYTHON)))# PYTHON=python3.12 has an environment of its own
 RUNTIME := $(VENV)/.runtime-stamp
 DEV     := $(VENV)/.dev-stamp

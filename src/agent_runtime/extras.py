@@ -15,6 +15,7 @@ EXTRAS: Final = {
     "redis": "redis",
     **dict.fromkeys(("fastapi", "starlette", "prometheus_client", "uvicorn"), "server"),
     "opentelemetry": "otel",
+    **dict.fromkeys(("cryptography", "jwt"), "jwt"),
 }
 """The extra that brings each of them."""
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from agent_runtime import Role
+from support.identity_provider import AUDIENCE, ISSUER, PERSON, IdentityProvider
 from support.kernels import BOUND
 from support.service import Reading
 
@@ -39,6 +41,9 @@ def worked():
 """
 
 
+JWT = ("--jwt-issuer", "https://x", "--jwt-audience", "y", "--jwt-jwks-url", "https://x/keys")
+
+
 class Place:
     """A folder with an application, and its database."""
 
@@ -62,12 +67,14 @@ class Place:
         return (out or err).decode()
 
     @contextlib.asynccontextmanager
-    async def going_on(self, *arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    async def going_on(
+        self, *arguments: str, **environment: str
+    ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
         """Start a command that goes on, give it with its first line, and stop it as a supervisor does."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "agent_runtime.cli", *arguments),
             cwd=self._folder,
-            env=self._environment,
+            env={**self._environment, **environment},
             stdout=subprocess.PIPE,
         )
         try:
@@ -133,9 +140,41 @@ async def test_on_one_machine_one_process_serves_and_executes(tmp_path: Path) ->
             assert waiting.status_code == 202
 
 
+async def test_people_come_with_tokens_of_the_provider_that_options_and_variables_name(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path, f"sqlite:///{tmp_path}/runs.db")
+    async with IdentityProvider() as provider:
+        named = {
+            "AGENT_RUNTIME_JWT_AUDIENCE": AUDIENCE,
+            "AGENT_RUNTIME_JWT_JWKS_URL": f"{provider.url}/jwks.json",
+            "AGENT_RUNTIME_JWT_ROLES": "agents:admin=admin agents:viewer=viewer",
+            "AGENT_RUNTIME_JWT_SCOPE": "",
+        }
+        options = ("--jwt-issuer", ISSUER, "--jwt-scope-claim", "org_id")
+        async with place.going_on("serve", "--port", "0", "--no-worker", *options, **named) as (_, line):
+            url = line.split()[2].rstrip(";")
+            async with httpx2.AsyncClient(base_url=url, timeout=BOUND) as client:
+                for role in ("admin", "viewer"):
+                    sent = {"Authorization": f"Bearer {provider.token(role=Role(role))}"}
+                    told = (await client.get("/v1/session", headers=sent)).json()
+                    assert (told["role"], told["scope_id"], told["principal_id"]) == (role, "acme", PERSON)
+                sent = {"Authorization": f"Bearer {provider.token(role=Role.OPERATOR)}"}
+                assert (await client.get("/v1/session", headers=sent)).status_code == 401
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--jwt-issuer", "https://x"), "tokens need --jwt-audience as well"),
+        (("--jwt-role", "a=viewer"), "tokens need --jwt-issuer as well"),
+        ((*JWT, "--jwt-scope", "acme", "--jwt-role", "a=boss"), "--jwt-role is VALUE=ROLE"),
+        ((*JWT, "--jwt-scope", "acme"), "tokens need --jwt-role as well"),
+        ((*JWT, "--jwt-role", "a=viewer"), "either scope_claim or scope_id says"),
+        (
+            (*JWT, "--jwt-role", "a=viewer", "--jwt-scope", "acme", "--no-auth"),
+            "jwt says whose tokens are taken",
+        ),
         (("--no-auth", "--host", "0.0.0.0"), "--no-auth is for addresses that only this machine can reach"),
         (("--no-auth", "--host", "example.com"), "--no-auth is for addresses"),
         (("--app", "shop:worked", "--no-worker"), "an application says itself whether it executes"),

@@ -18,6 +18,7 @@ IMPORTS = {
     "opentelemetry-exporter-otlp-proto-http": "opentelemetry.exporter.otlp.proto.http",
     "confluent-kafka": "confluent_kafka",
     "prometheus-client": "prometheus_client",
+    "pyjwt": "jwt",
 }
 
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from fastapi.routing import APIRoute
 from agent_runtime import ActionSpec, Budget, OperatorContext, Permission, Role, RuntimeKernel
 from agent_runtime.server import create_app
 from agent_runtime.server.access import HEALTH, OPEN
+from support.identity_provider import IdentityProvider
 from support.kernels import opened
 from support.log_rows import call as logged_call
 from support.log_rows import write
-from support.service import BOUND, Service, problem_in, served
+from support.service import BOUND, FAST, Service, problem_in, served
 
 MARK = "belongs-to-acme"
 """Stands in everything that the first tenant has, and must not stand in any answer to another one."""
@@ -86,10 +88,17 @@ def place(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def service(place: str, tmp_path: Path) -> AsyncIterator[Service]:
+async def provider() -> AsyncIterator[IdentityProvider]:
+    async with IdentityProvider() as provider:
+        yield provider
+
+
+@pytest.fixture
+async def service(place: str, tmp_path: Path, provider: IdentityProvider) -> AsyncIterator[Service]:
+    config = replace(FAST, jwt=provider.config())
     async with (
         opened(place, tmp_path) as storage,
-        served(RuntimeKernel(storage=storage, operators={"ask": ask})) as service,
+        served(RuntimeKernel(storage=storage, operators={"ask": ask}), config) as service,
     ):
         yield service
 
@@ -162,10 +171,14 @@ def test_every_route_says_what_it_takes_and_only_health_takes_nothing() -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_another_tenant_finds_nothing_anywhere(service: Service) -> None:
+@pytest.mark.parametrize("by", ["key", "token"])
+async def test_another_tenant_finds_nothing_anywhere(
+    service: Service, provider: IdentityProvider, by: str
+) -> None:
     ids = await belongings(service)
     before = await stored(service)
-    async with service.client(await service.key(Role.ADMIN, "rival")) as rival:
+    token = provider.token(role=Role.ADMIN, org_id="rival")
+    async with service.client(await service.key(Role.ADMIN, "rival") if by == "key" else token) as rival:
         for name, wanted in PERMISSIONS.items():
             for accept in ("application/json", "text/event-stream"):
                 response = await call(rival, name, ids, Accept=accept)
@@ -207,10 +220,14 @@ async def stored(service: Service) -> tuple[Any, ...]:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("by", ["key", "token"])
 @pytest.mark.parametrize("role", Role)
-async def test_a_role_may_do_what_it_is_for_and_nothing_else(service: Service, role: Role) -> None:
+async def test_a_role_may_do_what_it_is_for_and_nothing_else(
+    service: Service, provider: IdentityProvider, role: Role, by: str
+) -> None:
     ids = await belongings(service)
-    async with service.client(await service.key(role, "acme")) as client:
+    token = provider.token(role=role)
+    async with service.client(await service.key(role, "acme") if by == "key" else token) as client:
         for name, wanted in PERMISSIONS.items():
             if wanted is None:
                 continue
@@ -220,19 +237,20 @@ async def test_a_role_may_do_what_it_is_for_and_nothing_else(service: Service, r
             assert response.status_code < 500, name
 
 
-async def test_nobody_without_a_key_is_told_anything(service: Service) -> None:
+async def test_nobody_without_a_key_is_told_anything(service: Service, provider: IdentityProvider) -> None:
     ids = await belongings(service)
     key, text = await service.kernel.keys.create(name="gone", role=Role.ADMIN, scope_id="acme")
     await service.kernel.keys.revoke(key.key_id)
     wrong = text[:-1] + ("A" if text[-1] != "A" else "B")
-    for given in (None, "", text, wrong, "ark_x_y", "x" * 10_000):
+    expired = provider.token(exp=1)
+    for given in (None, "", text, wrong, "ark_x_y", "x" * 10_000, expired):
         headers = {} if given is None else {"X-API-Key": given}
         async with service.client(**headers) as client:
             for name, wanted in PERMISSIONS.items():
                 response = await call(client, name, ids)
                 if wanted is not None:
                     told = problem_in(response, 401)
-                    assert told["detail"] == "a valid API key is needed"
+                    assert told["detail"] == "a valid API key or token is needed"
                     assert response.headers["www-authenticate"].startswith("Bearer")
             for path in ("/nothing", "/openapi.json", "/docs", "/redoc"):
                 problem_in(await client.get(path), 401)

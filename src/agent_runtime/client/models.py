@@ -641,13 +641,15 @@ class KeyWithText(Key):
 class NewSession(Sent):
     """What a browser brings once."""
 
-    key: str = Field(max_length=512, description="The text of an API key.")
+    key: str = Field(
+        max_length=3800, description="The text of an API key, or a token of the identity provider."
+    )
 
 
 class Caller(BaseModel):
     """Who asks."""
 
-    name: str = Field(description="Of the key, which is no secret.")
+    name: str = Field(description="Of the key, or of whom a token names; no secret.")
     role: Role
     scope_id: str | None = Field(description="Null for every scope.")
     principal_id: str | None

@@ -1,10 +1,11 @@
-"""Who asks, and what for: keys are checked before a request is read, and every route says which permission it takes."""
+"""Who asks, and what for: keys and tokens are checked before a request is read, and every route says which permission it takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
@@ -16,10 +17,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_runtime.errors import AgentRuntimeError
 from agent_runtime.kernel.kernel import Kernel
+from agent_runtime.server.jwt.bearer import Bearer, looks_like_token
 from agent_runtime.server.problems import problem, problem_of
 from agent_runtime.server.rates import Rates
 from agent_runtime.values.api_key import ApiKey, Permission, Role
 from agent_runtime.values.context import DEFAULT_SCOPE
+
+if TYPE_CHECKING:
+    from agent_runtime.server.jwt.tokens import Tokens
 
 HEALTH: Final = frozenset({"/health/live", "/health/ready"})
 """What needs no key, and tells nothing of anybody."""
@@ -39,8 +44,10 @@ class Caller:
     """Whoever sent a request."""
 
     name: str
-    """Of the key, to count by: never the key itself."""
+    """Of the key, or of whom a token names, to count by: never the key or token itself."""
     key_id: str | None = None
+    expires_at: datetime | None = None
+    """Of a token: from when it does not hold any more."""
     role: Role
     scope_id: str | None = None
     """The one scope that exists for the caller; `None` is all of them."""
@@ -58,6 +65,18 @@ class Caller:
             role=key.role,
             scope_id=key.scope_id,
             principal_id=key.principal_id,
+        )
+
+    @classmethod
+    def of_token(cls, bearer: Bearer, *, only_reads: bool = False) -> Caller:
+        """Return who asks with a token."""
+        return cls(
+            only_reads=only_reads,
+            name=f"token:{bearer.principal_id}",
+            expires_at=bearer.expires_at,
+            role=bearer.role,
+            scope_id=bearer.scope_id,
+            principal_id=bearer.principal_id,
         )
 
     @property
@@ -87,7 +106,10 @@ EVERYBODY: Final = Caller(name="anybody", role=Role.ADMIN)
 OWN_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """What a machine is called by itself."""
 
-_bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer ark_…`.")
+_bearer = HTTPBearer(
+    auto_error=False,
+    description="An API key: `Authorization: Bearer ark_…`; or a token of the identity provider that the service knows.",
+)
 _cookie = APIKeyCookie(
     name=COOKIE, auto_error=False, description=f"A session; what changes something sends {OWN_PAGE}, too."
 )
@@ -134,22 +156,36 @@ INSTALLING = Depends(needs(Permission.ADMINISTER, all_scopes=True))
 WATCHING = Depends(needs(Permission.READ, all_scopes=True))
 
 
+def what_is_needed(tokens: Tokens | None) -> str:
+    """Say what would have let somebody in."""
+    return "a valid API key is needed" if tokens is None else "a valid API key or token is needed"
+
+
 class Authentication:
-    """Lets in who has a valid key, as often as the key may ask. Nothing else of a request is read before.
+    """Lets in who has a valid key or token, as often as the key or its person may ask. Nothing else of a request is read before.
 
     Args:
         app: What is behind it.
         kernel: Whose keys count.
+        tokens: What reads tokens of an identity provider, where one is named.
         required: Whether a key is needed; otherwise everybody on this machine is let in.
         origins: Of pages that may ask without one.
         rates: How often each key may ask.
     """
 
     def __init__(
-        self, app: ASGIApp, kernel: Kernel, *, required: bool, origins: Collection[str], rates: Rates
+        self,
+        app: ASGIApp,
+        kernel: Kernel,
+        *,
+        tokens: Tokens | None,
+        required: bool,
+        origins: Collection[str],
+        rates: Rates,
     ) -> None:
         self._app = app
         self._kernel = kernel
+        self._tokens = tokens
         self._required = required
         self._origins = origins
         self._rates = rates
@@ -166,7 +202,7 @@ class Authentication:
         is_open = (scope["method"], path) in OPEN
         try:
             caller = None if is_open else await self._caller(Headers(scope=scope))
-        except AgentRuntimeError as error:  # the storage is away
+        except AgentRuntimeError as error:  # the storage is away, or the identity provider
             await problem_of(error)(scope, receive, send)
             return
         refused: Response | None = None
@@ -178,23 +214,25 @@ class Authentication:
                 403, "FORBIDDEN", "without keys, only this machine is answered, by its own names"
             )
         elif caller is None and not is_open:
-            refused = problem(401, "UNAUTHORIZED", "a valid API key is needed", headers=_CHALLENGE)
+            refused = problem(401, "UNAUTHORIZED", what_is_needed(self._tokens), headers=_CHALLENGE)
         elif caller is not None and caller.only_reads and scope["method"] not in _SAFE:
             refused = problem(403, "FORBIDDEN", FROM_ELSEWHERE)
         scope[CALLER] = caller
         await (self._app if refused is None else refused)(scope, receive, send)
 
     async def _caller(self, headers: Headers) -> Caller | None:
-        """Return who asks: by a key, or by the cookie of a session, which changes nothing unless a page of our own sends it."""
+        """Return who asks: by a key or a token, or by the cookie of a session, which changes nothing unless a page of our own sends it."""
         if not self._required:
             return EVERYBODY if is_at_home(headers, self._origins) else None
         await self._kernel.start()  # nobody else has, where this stands behind another application
         keys, given = self._kernel.keys, _key_in(headers)
-        if given is not None:
-            key = await keys.authenticate(given)
-            return None if key is None else Caller.of(key)
-        key = await keys.authenticate_session(_session_in(headers))
-        return None if key is None else Caller.of(key, only_reads=OWN_PAGE not in headers)
+        only_reads = given is None and OWN_PAGE not in headers
+        text = _session_in(headers) if given is None else given
+        if self._tokens is not None and looks_like_token(text):
+            bearer = await self._tokens.authenticate(text)
+            return None if bearer is None else Caller.of_token(bearer, only_reads=only_reads)
+        key = await (keys.authenticate_session(text) if given is None else keys.authenticate(text))
+        return None if key is None else Caller.of(key, only_reads=only_reads)
 
 
 def is_at_home(headers: Headers, origins: Collection[str] = ()) -> bool:

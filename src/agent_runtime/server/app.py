@@ -85,7 +85,7 @@ def create_app(application: Application, config: ServerConfig | None = None) -> 
             service.stopping.set()
             if endpoint is not None:
                 await endpoint.aclose()
-            await service.logs.aclose()
+            await service.aclose()
 
     app = FastAPI(
         title="agent-runtime",
@@ -117,6 +117,7 @@ def _guard(app: FastAPI, service: Service) -> None:
     app.add_middleware(
         Authentication,
         kernel=kernel,
+        tokens=service.tokens,
         required=config.authenticate,
         origins=config.cors_origins,
         rates=rates,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent_runtime.errors import InvalidInput
+from agent_runtime.server.jwt.config import JwtConfig
 from agent_runtime.server.mcp.config import McpConfig
 from agent_runtime.values.checks import check_seconds, check_whole
 
@@ -23,6 +24,8 @@ class ServerConfig:
     authenticate: bool = True
     """Without keys everybody may do everything but make keys: for a process that only its own machine can reach. It answers to that
     machine's own names alone (`localhost`, `127.0.0.1`, `[::1]`), and to pages that came from there or from one of `cors_origins`."""
+    jwt: JwtConfig | None = None
+    """The identity provider whose tokens are taken beside API keys. None is the default."""
     max_body_bytes: int = 2 * MEBIBYTE
     """Of a request. What is longer is refused before it is read."""
     requests_per_second: float = 50.0
@@ -42,6 +45,8 @@ class ServerConfig:
     """How operators are tools for MCP clients, at `/mcp`; `None` is not at all. It takes the extra `mcp`, without which there is no such address."""
 
     def __post_init__(self) -> None:
+        if self.jwt is not None and not self.authenticate:
+            raise InvalidInput("jwt says whose tokens are taken, and authenticate=False that nobody is asked")
         for name in ("max_body_bytes", "burst", "max_streams", "max_streams_per_key"):
             check_whole(name, getattr(self, name), least=1)
         for name in ("longest_wait", "heartbeat"):

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import Depends, Request
 
 from agent_runtime.errors import AgentRuntimeError
+from agent_runtime.extras import optional_packages
 from agent_runtime.kernel.kernel import Kernel
+from agent_runtime.server.access import Caller
 from agent_runtime.server.config import ServerConfig
 from agent_runtime.server.frames import Frames
 from agent_runtime.server.logs import ServedLogs
 from agent_runtime.server.metrics import ServiceMetrics
 from agent_runtime.server.readers import Readers
 from agent_runtime.server.tail import FeedTail
+
+if TYPE_CHECKING:
+    from agent_runtime.server.jwt.tokens import Tokens
 
 LONG_READS: Final = 4
 """Long tables that are read at a time."""
@@ -36,6 +41,7 @@ class Service:
     def __init__(self, kernel: Kernel, config: ServerConfig) -> None:
         self.kernel = kernel
         self.config = config
+        self.tokens = _tokens(kernel, config)
         self.logs = ServedLogs(kernel)
         self.readers = Readers(most=config.max_streams, most_each=config.max_streams_per_key)
         self.frames = Frames()
@@ -50,6 +56,12 @@ class Service:
         self._answers = False
         self.stopping = asyncio.Event()
         """Set when the process is going to end: whatever waits answers, and streams end, so that nobody holds it up."""
+
+    async def aclose(self) -> None:
+        """End what was begun for readers, while the kernel is still there."""
+        await self.logs.aclose()
+        if self.tokens is not None:
+            await self.tokens.aclose()
 
     @asynccontextmanager
     async def long_read(self, caller: str) -> AsyncIterator[None]:
@@ -77,11 +89,21 @@ class Service:
                     self._answers = False
             return self._answers
 
-    async def still_lets_in(self, key_id: str | None) -> bool:
-        """Whether a key that opened a stream still holds. Raises `AgentRuntimeError` when nobody knows."""
-        if key_id is None:
-            return True
-        return (await self.kernel.keys.get(key_id)).holds_at(self.kernel.clock.now())
+    async def still_lets_in(self, caller: Caller) -> bool:
+        """Whether what a stream was opened with, a key or a token, still holds. Raises `AgentRuntimeError` when nobody knows."""
+        now = self.kernel.clock.now()
+        if caller.expires_at is not None and caller.expires_at <= now:
+            return False
+        return caller.key_id is None or (await self.kernel.keys.get(caller.key_id)).holds_at(now)
+
+
+def _tokens(kernel: Kernel, config: ServerConfig) -> Tokens | None:
+    """Return what reads tokens, where an identity provider is named. Raises `MissingDependency`."""
+    if config.jwt is None:
+        return None
+    with optional_packages():
+        from agent_runtime.server.jwt.tokens import Tokens
+    return Tokens(config.jwt, kernel.clock)
 
 
 # Asynchronous, because FastAPI gives every other dependency a thread.

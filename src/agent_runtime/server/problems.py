@@ -17,6 +17,7 @@ from agent_runtime import errors
 from agent_runtime.client.models import Mistake, Problem
 from agent_runtime.errors import AgentRuntimeError, InboxFull, QueueFull
 from agent_runtime.ports.ids import new_id
+from agent_runtime.server.jwt.bearer import ProviderAway
 from llm_client.errors import ConfigurationError
 from llm_client.logs import logger_of
 from llm_client.public_text import public_text
@@ -49,6 +50,7 @@ _STATUS: Final[Mapping[type[BaseException], int]] = {
     errors.ContentPruned: 410,
     errors.StorageError: 503,
     errors.ExecutorBusy: 503,
+    ProviderAway: 503,
     errors.ServiceError: 502,  # of another service, which this one has asked
     errors.FenceLost: 409,
     errors.DuplicateJob: 409,

@@ -30,7 +30,7 @@ FRAMES_IN_HAND: Final = 64
 RETRY_MS: Final = 1_000
 """After which a browser connects anew."""
 KEY_SECONDS: Final = 10.0
-"""How often it is seen whether the key of a stream still holds."""
+"""How often it is seen whether the key, or the token, of a stream still holds."""
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx holds answers back otherwise
@@ -117,14 +117,14 @@ async def _make(frames: AsyncGenerator[bytes, None], hand: asyncio.Queue[bytes |
 
 
 async def _stop(service: Service, caller: Caller, hand: asyncio.Queue[bytes | None]) -> None:
-    """End a stream with the service, or with the key that has opened it."""
+    """End a stream with the service, or with the key or token that has opened it."""
     while not service.stopping.is_set():
         try:
             async with asyncio.timeout(KEY_SECONDS):
                 await service.stopping.wait()
         except TimeoutError:
             try:
-                if not await service.still_lets_in(caller.key_id):
+                if not await service.still_lets_in(caller):
                     break
             except StorageError:  # which says nothing of the key
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -12,6 +12,7 @@ from agent_runtime.app import Runtime
 from agent_runtime.cli.applications import Loaded, loaded_app, obeying_app
 from agent_runtime.cli.database import db_option, settings_for
 from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.identity_provider import Named, identity_provider, jwt_options
 from agent_runtime.cli.interruption import told_to_stop
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.output.printable import say
@@ -51,6 +52,7 @@ PORT = 8321
     metavar="ORIGIN",
     help="Let pages of this origin read answers. May be repeated.",
 )
+@jwt_options
 @db_option
 def serve(
     db: str | None,
@@ -62,10 +64,11 @@ def serve(
     no_mcp: bool,
     proxies: tuple[str, ...],
     origins: tuple[str, ...],
+    **provider: Unpack[Named],
 ) -> int:
     """Serve the jobs of an application's database over HTTP, and execute them, beside any number of workers.
 
-    The application is what `worker` takes. Whoever asks needs a key: see `keys create`. SIGTERM, SIGHUP or Ctrl-C ends the streams, lets requests
+    The application is what `worker` takes. Whoever asks needs a key: see `keys create`; or a token of the identity provider that `--jwt-…` names. SIGTERM, SIGHUP or Ctrl-C ends the streams, lets requests
     and steps in flight end, and leaves the rest to other workers; a second one does not wait.
     """
     if no_auth and not _is_loopback(host):
@@ -75,7 +78,12 @@ def serve(
     with optional_packages():
         import agent_runtime.server.running  # noqa: F401 -- says what is missing before anything is opened
     settings = settings_for(db, executes=True, app=app)
-    config = ServerConfig(authenticate=not no_auth, cors_origins=origins, mcp=None if no_mcp else McpConfig())
+    config = ServerConfig(
+        authenticate=not no_auth,
+        jwt=identity_provider(**provider),
+        cors_origins=origins,
+        mcp=None if no_mcp else McpConfig(),
+    )
     if settings.app is None:
         runtime = Runtime(settings, operators=known_operators(), worker=not no_worker)
         return asyncio.run(_serve(runtime, settings, None, config, host, port, proxies))

@@ -137,7 +137,7 @@ class Wait:
 
     async def _holds(self) -> bool:
         try:
-            return await self._service.still_lets_in(self._caller.key_id)
+            return await self._service.still_lets_in(self._caller)
         except StorageError:  # which says nothing of the key
             return True
         except UnknownKey:
