@@ -45,7 +45,7 @@ async def page_of(
     storage: LedgerReader, filters: EntryFilters, after: LedgerEntry | None, limit: int
 ) -> Sequence[LedgerEntry]:
     """Return the entries that come after one, in the order they were written."""
-    place = None if after is None else after.key
+    place = None if after is None else after.key if after.position is None else after.position
     return await storage.ledger_entries(LedgerFilter(**filters, after=place, limit=limit))
 
 

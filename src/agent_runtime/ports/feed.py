@@ -58,6 +58,7 @@ class Feed(Protocol):
         upto: int,
         limit: int = FEED_ENTRIES,
         max_bytes: int = FEED_BYTES,
+        with_content: bool = True,
     ) -> Sequence[FeedEntry]:
         """Return entries in their order.
 
@@ -65,7 +66,8 @@ class Feed(Protocol):
             after: From the one behind this position on.
             upto: A position up to which the feed is settled.
             limit: How many at most.
-            max_bytes: How much private content they may have together; the first is given in any case.
+            max_bytes: How much private content, and long data, they may have together; the first is given in any case.
+            with_content: Whether their private content is wanted; otherwise it is not read, and does not count.
         """
         ...
 

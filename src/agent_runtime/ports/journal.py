@@ -61,9 +61,25 @@ class JournalReader(Protocol):
     """Reads the entries of jobs."""
 
     async def events(
-        self, job_id: str, *, scope_id: str | None = None, after_seq: int = 0, limit: int = 1000
+        self,
+        job_id: str,
+        *,
+        scope_id: str | None = None,
+        after_seq: int = 0,
+        limit: int = 1000,
+        max_bytes: int | None = None,
+        with_content: bool = True,
     ) -> Sequence[RuntimeEvent]:
-        """Return a job's entries in order, from the one after `after_seq`. A given `scope_id` hides other scopes' jobs."""
+        """Return a job's entries in order.
+
+        Args:
+            job_id: The job.
+            scope_id: Hides other scopes' jobs.
+            after_seq: From the one behind this entry on.
+            limit: How many at most.
+            max_bytes: How much private content, and long data, they may have together; the first is given in any case.
+            with_content: Whether their private content is wanted; otherwise it is not read, and does not count.
+        """
         ...
 
     async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:

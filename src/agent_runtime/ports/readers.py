@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from agent_runtime.ports.commit import StoredPolicy
 from agent_runtime.values.action import ActionRecord, ActionStatus
@@ -12,6 +12,24 @@ from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.job import JobFilter, JobRecord
 from agent_runtime.values.opening import SpentBy
 from agent_runtime.values.standing_budget import Budget
+
+T = TypeVar("T")
+
+
+class Part(NamedTuple, Generic[T]):
+    """The first of what was asked for."""
+
+    items: Sequence[T]
+    has_more: bool
+    """Whether there are others behind them."""
+
+
+class Pending(NamedTuple):
+    """The actions that wait for an answer."""
+
+    number: int
+    oldest: datetime | None
+    """When the first of them was asked."""
 
 
 class JobReader(Protocol):
@@ -31,6 +49,15 @@ class JobReader(Protocol):
 
     async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- reads as what it is
         """Return jobs, newest first."""
+        ...
+
+    async def part_of_jobs(self, filter: JobFilter, *, max_bytes: int) -> Part[JobRecord]:  # noqa: A002
+        """Return jobs, newest first, and read no further.
+
+        Args:
+            filter: Which.
+            max_bytes: How long their metadata and tags may be together; the first job is given in any case.
+        """
         ...
 
     async def stopped_jobs(self, job_ids: Sequence[str]) -> Sequence[str]:
@@ -67,6 +94,36 @@ class ActionReader(Protocol):
         before: str | None = None,
     ) -> Sequence[ActionRecord]:
         """Return actions, newest first; `before` is the last action id of the page before."""
+        ...
+
+
+class ActionLists(Protocol):
+    """Reads actions for lists of many, where jobs are kept, too."""
+
+    async def part_of_actions(
+        self,
+        *,
+        max_bytes: int,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        status: ActionStatus | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Part[ActionRecord]:
+        """Return actions as `list_actions` does, and read no further.
+
+        Args:
+            max_bytes: How long what they ask and were answered may be together; the first action is given in any case.
+            scope_id: Of one scope.
+            job_id: Of one job.
+            status: Only those that stand so.
+            limit: How many at most.
+            before: From the one behind this action id on.
+        """
+        ...
+
+    async def pending_actions(self) -> Pending:
+        """Return how many actions of all scopes wait for an answer, and since when, without reading any of them."""
         ...
 
 

@@ -12,7 +12,7 @@ from agent_runtime.ports.inbox import InboxReader
 from agent_runtime.ports.journal import Journal, JournalReader
 from agent_runtime.ports.keys import ApiKeys
 from agent_runtime.ports.live_channel import LiveChannel
-from agent_runtime.ports.readers import ActionReader, JobReader, LedgerReader, RuleReader
+from agent_runtime.ports.readers import ActionLists, ActionReader, JobReader, LedgerReader, RuleReader
 from agent_runtime.ports.retention import Retention
 from agent_runtime.ports.workers import Workers
 
@@ -23,6 +23,7 @@ class Storage(
     DueWork,
     JobReader,
     ActionReader,
+    ActionLists,
     LedgerReader,
     RuleReader,
     InboxReader,

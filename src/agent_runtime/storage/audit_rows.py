@@ -47,6 +47,11 @@ ORDER BY seq LIMIT {limit}
 ENTRIES: Final = f"""
 SELECT {", ".join(ENTRY)} FROM runtime_events WHERE job_id = {{job}} AND seq > {{after}} AND seq <= {{upto}} ORDER BY seq
 """  # noqa: S608
+PAGE_OF_JOURNAL: Final = f"""
+SELECT {", ".join(EVENT)} FROM runtime_events WHERE job_id = {{job}} AND seq > {{after}} AND seq <= {{upto}}
+ORDER BY seq LIMIT {{limit}}
+"""  # noqa: S608
+PUBLIC_PAGE_OF_JOURNAL: Final = PAGE_OF_JOURNAL.replace("content", "NULL AS content")
 _TRAIL: Final = f"SELECT {', '.join(TRAIL)} FROM runtime_audit WHERE scope_id = {{scope}}"  # noqa: S608
 TRAIL_PAGE: Final = f"{_TRAIL} AND number > {{after}} ORDER BY number LIMIT {{limit}}"
 LAST_OF_TRAIL: Final = (

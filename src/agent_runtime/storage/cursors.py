@@ -32,15 +32,20 @@ SELECT e.id, e.job_id, j.scope_id, {", ".join(f"e.{name}" for name in EVENT)}
 FROM runtime_events e JOIN runtime_jobs j ON j.job_id = e.job_id
 WHERE e.id > {{after}} AND e.id <= {{upto}} ORDER BY e.id
 """  # noqa: S608
+PUBLIC_PAGE: Final = PAGE.replace("e.content", "NULL AS content")
+"""The same without private content, which is not read then."""
 _NAMES_AND_NUMBERS: Final = 2_000
 """Bytes of data that are not counted, as most entries have no more."""
-BYTES_ON_POSTGRES: Final = f"""
-coalesce(octet_length(content), 0) + CASE WHEN pg_column_size(data) > {_NAMES_AND_NUMBERS} THEN octet_length(data::text) ELSE 0 END
-"""
-"""What an entry takes. How long data is as text is asked of what is large as it is stored, compressed."""
-BYTES_ON_SQLITE: Final = f"""
-coalesce(length(content), 0) + CASE WHEN length(data) > {_NAMES_AND_NUMBERS} THEN length(data) ELSE 0 END
-"""
+_PACKED: Final = 200
+"""Bytes of data as Postgres stores it, perhaps compressed, up to which it is not worth asking how long it is."""
+DATA_ON_POSTGRES: Final = (
+    f"CASE WHEN pg_column_size(data) > {_PACKED} THEN octet_length(data::text) ELSE 0 END"
+)
+"""What the data of an entry takes."""
+DATA_ON_SQLITE: Final = f"CASE WHEN length(data) > {_NAMES_AND_NUMBERS} THEN length(data) ELSE 0 END"
+BYTES_ON_POSTGRES: Final = f"coalesce(octet_length(content), 0) + {DATA_ON_POSTGRES}"
+"""What all of an entry takes."""
+BYTES_ON_SQLITE: Final = f"coalesce(length(content), 0) + {DATA_ON_SQLITE}"
 SIZES: Final = """
 SELECT id, {bytes} FROM runtime_events WHERE id > {after} AND id <= {upto} ORDER BY id LIMIT {limit}
 """
@@ -57,10 +62,11 @@ def cursor_record(row: Iterable[object]) -> Cursor:
     return Cursor(**values)
 
 
-def bytes_of(event: RuntimeEvent) -> int:
+def bytes_of(event: RuntimeEvent, *, with_content: bool = True) -> int:
     """Return what an entry takes, as the databases reckon it."""
     data = len(dumps(event.data))
-    return len(event.content or b"") + (data if data > _NAMES_AND_NUMBERS else 0)
+    content = len(event.content or b"") if with_content else 0
+    return content + (data if data > _NAMES_AND_NUMBERS else 0)
 
 
 def last_of_page(sizes: Iterable[tuple[int, int]], max_bytes: int) -> int | None:

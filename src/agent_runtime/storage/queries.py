@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple
 
 from agent_runtime.storage import rows
@@ -10,9 +10,46 @@ from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import LedgerFilter
 from agent_runtime.values.job import JobFilter
 
-_JOBS: Final = f"SELECT {', '.join(rows.JOB)} FROM runtime_jobs"  # noqa: S608 -- names from `rows`
-_ACTIONS: Final = f"SELECT {', '.join(rows.ACTION)} FROM runtime_actions"  # noqa: S608
-_LEDGER: Final = f"SELECT {', '.join(rows.LEDGER)} FROM runtime_ledger"  # noqa: S608
+JOBS: Final = f"SELECT {', '.join(rows.JOB)} FROM runtime_jobs"  # noqa: S608 -- names from `rows`
+JOB_IDS: Final = "SELECT job_id FROM runtime_jobs"
+ACTIONS: Final = f"SELECT {', '.join(rows.ACTION)} FROM runtime_actions"  # noqa: S608
+ACTION_IDS: Final = "SELECT action_id FROM runtime_actions"
+LONG_IN_JOBS: Final = ("metadata", "tags")
+LONG_IN_ACTIONS: Final = (
+    "payload",
+    "resolution",
+    "default_resolution",
+    "votes",
+    "argument_schema",
+    "metadata",
+)
+"""Columns in which a caller's JSON stands."""
+PENDING: Final = """
+SELECT count(*), (
+  SELECT created_at FROM runtime_actions WHERE status = 'pending' ORDER BY action_id LIMIT 1
+) FROM runtime_actions WHERE status = 'pending'
+"""
+"""An index knows the number; the oldest is the first of them, since ids grow with time."""
+_LEDGER: Final = f"SELECT {', '.join(rows.LEDGER)}, id FROM runtime_ledger"  # noqa: S608
+
+
+def part(table: str, key: str, columns: Collection[str], long: Collection[str]) -> str:
+    """Return the statement for the first rows among some, for Postgres: in their order, until their long columns have so many bytes.
+
+    One after the other is looked up, so that what is not returned is not read. Its parameters are the ids and the bytes.
+    """
+    size = " + ".join(f"coalesce(octet_length({name}::text), 0)" for name in long)
+    chosen = ", ".join(f"t.{name}" for name in columns)
+    return f"""
+    WITH RECURSIVE part (place, bytes) AS (
+      SELECT 0, 0::bigint
+      UNION ALL
+      SELECT p.place + 1, p.bytes + coalesce((SELECT {size} FROM {table} WHERE {key} = ($1::text[])[p.place + 1]), 0)
+      FROM part p WHERE p.place < cardinality($1::text[]) AND (p.place = 0 OR p.bytes <= $2::bigint)
+    )
+    SELECT p.place, {chosen} FROM part p JOIN {table} t ON t.{key} = ($1::text[])[p.place]
+    WHERE p.place > 0 AND (p.place = 1 OR p.bytes <= $2::bigint) ORDER BY p.place
+    """  # noqa: S608 -- names of our own
 
 
 class Dialect(NamedTuple):
@@ -62,12 +99,12 @@ class _Conditions:
         return self._dialect.parameter(len(self._parameters))
 
 
-def list_jobs(wanted: JobFilter, dialect: Dialect) -> Query:
-    """Select jobs, newest first."""
+def list_jobs(wanted: JobFilter, dialect: Dialect, select: str = JOBS, more: int = 0) -> Query:
+    """Select jobs, or their ids, newest first, and some more than were asked for."""
     conditions = _of_jobs(wanted, dialect)
     if wanted.before is not None:
         conditions.add("job_id < {}", wanted.before)
-    return conditions.query(_JOBS, " ORDER BY job_id DESC", wanted.limit)
+    return conditions.query(select, " ORDER BY job_id DESC", wanted.limit + more)
 
 
 def count_jobs(wanted: JobFilter, dialect: Dialect) -> Query:
@@ -100,13 +137,14 @@ def list_actions(
     status: ActionStatus | None,
     limit: int,
     before: str | None,
+    select: str = ACTIONS,
 ) -> Query:
-    """Select actions, newest first."""
+    """Select actions, or their ids, newest first."""
     conditions = _Conditions(dialect)
     conditions.equal(scope_id=scope_id, job_id=job_id, status=None if status is None else status.value)
     if before is not None:
         conditions.add("action_id < {}", before)
-    return conditions.query(_ACTIONS, " ORDER BY action_id DESC", limit)
+    return conditions.query(select, " ORDER BY action_id DESC", limit)
 
 
 def list_ledger(wanted: LedgerFilter, dialect: Dialect) -> Query:
@@ -120,7 +158,9 @@ def list_ledger(wanted: LedgerFilter, dialect: Dialect) -> Query:
         conditions.add("timestamp < {}", wanted.until)
     if wanted.corrections:
         conditions.add("status = 'adjusted'")  # said as the index says it
-    if wanted.after is not None:
+    if isinstance(wanted.after, int):
+        conditions.add("id > {}", wanted.after)
+    elif wanted.after is not None:
         scope_id, entry_id = wanted.after
         before = "id > (SELECT id FROM runtime_ledger WHERE event_id = {} AND scope_id = {})"
         conditions.add(before, entry_id, scope_id)

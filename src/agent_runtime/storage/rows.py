@@ -145,14 +145,14 @@ def ledger_row(entry: LedgerEntry) -> list[object]:
     return [getattr(entry, names.get(name, name)) for name in LEDGER]
 
 
-def ledger_entry(row: Iterable[object]) -> LedgerEntry:
+def ledger_entry(row: Iterable[object], position: int | None = None) -> LedgerEntry:
     """Build a ledger entry from its column values."""
     values: dict[str, Any] = dict(zip(LEDGER, row, strict=True))
     values["entry_id"] = values.pop("event_id")
     units = values.pop("cost_units")
     values["cost"] = None if units is None else to_dollars(units)
     values["uncertain"] = bool(values["uncertain"])
-    return LedgerEntry(**values)
+    return LedgerEntry(**values, position=position)
 
 
 def budget_row(budget: Budget, at: datetime) -> list[object]:

@@ -41,6 +41,7 @@ from agent_runtime.testing.feed_contract import FeedContract
 from agent_runtime.testing.inbox_contract import InboxContract
 from agent_runtime.testing.keys_contract import KeysContract
 from agent_runtime.testing.money_contract import MoneyContract
+from agent_runtime.testing.parts_contract import PartsContract
 from agent_runtime.testing.refusals_contract import RefusalsContract
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter
@@ -83,6 +84,7 @@ class StorageContract(
     AuditContract,
     ErasureContract,
     KeysContract,
+    PartsContract,
 ):
     """The suite."""
 

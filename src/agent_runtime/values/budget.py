@@ -156,6 +156,8 @@ class LedgerEntry:
     duration_ms: int | None = None
     timestamp: datetime
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    position: int | None = field(default=None, compare=False)
+    """Where it stands among all entries, once it was read from a list."""
 
     @property
     def key(self) -> EntryKey:
@@ -210,8 +212,8 @@ class LedgerFilter:
     """Entries of this very moment are left out."""
     corrections: bool = False
     """Only what was found out later about earlier entries."""
-    after: EntryKey | None = None
-    """Key of the last entry of the page before."""
+    after: EntryKey | int | None = None
+    """Key or position of the last entry of the page before. Only a position leads on when that entry was pruned meanwhile."""
     limit: int = 1000
 
     def __post_init__(self) -> None:

@@ -150,7 +150,7 @@ async def _costs(settings: Settings, wanted: LedgerFilter, by: Sequence[str], li
                     continue
                 total.add(entry)
                 sums.setdefault(tuple(_key(entry, one) for one in by), _Sum()).add(entry)
-            wanted = replace(wanted, after=page[-1].key)
+            wanted = replace(wanted, after=page[-1].position)
     ranked = sorted(sums.items(), key=lambda item: (-item[1].cost, item[0]))
     if form == "csv":
         _write_csv(by, ranked)

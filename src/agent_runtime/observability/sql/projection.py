@@ -177,7 +177,7 @@ class JournalLogs:
                 yield entry
             if len(page) < _PAGE:
                 return
-            after = page[-1].key
+            after = page[-1].position
 
     async def _correction(self, entry: LedgerEntry) -> Change | None:
         """Return what the row says when a correction is taken over: the entry as it was, and the difference."""

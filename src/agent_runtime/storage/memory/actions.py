@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from agent_runtime.ports.readers import Part, Pending
+from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.memory.state import State
+from agent_runtime.storage.queries import LONG_IN_ACTIONS
 from agent_runtime.values.action import ActionRecord, ActionStatus
+from llm_client.json_text import dumps
 
 
 class ActionReader:
@@ -44,3 +48,30 @@ class ActionReader:
             and (before is None or action.action_id < before)
         ]
         return sorted(found, key=lambda action: action.action_id, reverse=True)[:limit]
+
+    async def part_of_actions(
+        self,
+        *,
+        max_bytes: int,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        status: ActionStatus | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Part[ActionRecord]:
+        """Return actions, newest first, as far as they are short enough."""
+        found = await self.list_actions(
+            scope_id=scope_id, job_id=job_id, status=status, limit=limit + 1, before=before
+        )
+        sizes = ((number, _bytes_of(action)) for number, action in enumerate(found[:limit], 1))
+        upto = last_of_page(sizes, max_bytes) or 0
+        return Part(found[:upto], upto < len(found))
+
+    async def pending_actions(self) -> Pending:
+        """Return how many actions wait for an answer, and since when."""
+        asked = [action.created_at for action in self._state.actions.values() if action.is_pending]
+        return Pending(len(asked), min(asked, default=None))
+
+
+def _bytes_of(action: ActionRecord) -> int:
+    return sum(len(dumps(getattr(action, name))) for name in LONG_IN_ACTIONS)

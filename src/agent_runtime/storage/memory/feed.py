@@ -24,15 +24,23 @@ class Feed:
         return self._state.positions
 
     async def feed(
-        self, *, after: int, upto: int, limit: int = FEED_ENTRIES, max_bytes: int = FEED_BYTES
+        self,
+        *,
+        after: int,
+        upto: int,
+        limit: int = FEED_ENTRIES,
+        max_bytes: int = FEED_BYTES,
+        with_content: bool = True,
     ) -> Sequence[FeedEntry]:
         """Return entries in their order."""
         state = self._state
         first = bisect_right(state.feed, after, key=itemgetter(0))
         places = [place for place in islice(state.feed, first, first + limit) if place[0] <= upto]
         found = [FeedEntry(at, state.journals[job_id][seq - 1]) for at, job_id, seq in places]
-        last = last_of_page(((at, bytes_of(event)) for at, event in found), max_bytes)
-        return [] if last is None else [entry for entry in found if entry.position <= last]
+        sizes = ((at, bytes_of(event, with_content=with_content)) for at, event in found)
+        last = last_of_page(sizes, max_bytes)
+        page = [] if last is None else [entry for entry in found if entry.position <= last]
+        return page if with_content else [FeedEntry(at, replace(event, content=None)) for at, event in page]
 
     async def cursors(self) -> Sequence[Cursor]:
         """Return all cursors, by name."""

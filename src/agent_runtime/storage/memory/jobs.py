@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agent_runtime.ports.readers import Part
+from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.memory.state import State
+from agent_runtime.storage.queries import LONG_IN_JOBS
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from llm_client.json_text import dumps
 
 
 class JobReader:
@@ -32,10 +36,18 @@ class JobReader:
 
     async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- the port's name
         """Return jobs, newest first."""
-        found = sorted(self._matching(filter), key=lambda job: job.job_id, reverse=True)
-        if filter.before is not None:
-            found = [job for job in found if job.job_id < filter.before]
-        return found[: filter.limit]
+        return self._newest(filter)[: filter.limit]
+
+    def _newest(self, wanted: JobFilter) -> list[JobRecord]:
+        found = sorted(self._matching(wanted), key=lambda job: job.job_id, reverse=True)
+        return [job for job in found if wanted.before is None or job.job_id < wanted.before]
+
+    async def part_of_jobs(self, filter: JobFilter, *, max_bytes: int) -> Part[JobRecord]:  # noqa: A002
+        """Return jobs, newest first, as far as they are short enough."""
+        found = self._newest(filter)
+        sizes = ((number, _bytes_of(job)) for number, job in enumerate(found[: filter.limit], 1))
+        upto = last_of_page(sizes, max_bytes) or 0
+        return Part(found[:upto], upto < len(found))
 
     async def stopped_jobs(self, job_ids: Sequence[str]) -> Sequence[str]:
         """Return which of these jobs have ended or are blocked."""
@@ -62,3 +74,7 @@ class JobReader:
     async def count_waiting(self, scope_id: str, *, most: int) -> int:
         """Return how many jobs of a scope wait for a worker, up to `most`."""
         return min(most, self._state.waiting(scope_id))
+
+
+def _bytes_of(job: JobRecord) -> int:
+    return sum(len(dumps(dict(getattr(job, name)))) for name in LONG_IN_JOBS)

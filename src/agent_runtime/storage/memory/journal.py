@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from agent_runtime.ports.audit import (
@@ -33,11 +34,22 @@ class JournalReader:
     _state: State
 
     async def events(
-        self, job_id: str, *, scope_id: str | None = None, after_seq: int = 0, limit: int = 1000
+        self,
+        job_id: str,
+        *,
+        scope_id: str | None = None,
+        after_seq: int = 0,
+        limit: int = 1000,
+        max_bytes: int | None = None,
+        with_content: bool = True,
     ) -> Sequence[RuntimeEvent]:
         """Return a job's entries after `after_seq`."""
         first = max(0, after_seq)
-        return self._journal(job_id, scope_id)[first : first + limit]
+        page = self._journal(job_id, scope_id)[first : first + limit]
+        if max_bytes is not None:
+            sizes = enumerate((bytes_of(event, with_content=with_content) for event in page), 1)
+            page = page[: last_of_page(sizes, max_bytes) or 0]
+        return page if with_content else [replace(event, content=None) for event in page]
 
     async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
         """Return a job's last entries."""

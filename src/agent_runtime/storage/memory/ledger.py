@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from agent_runtime.ports.commit import StoredPolicy
@@ -29,11 +30,13 @@ class LedgerReader:
 
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""
-        entries = list(self._state.ledger.values())
-        if filter.after is not None:
-            place = next((i for i, entry in enumerate(entries) if entry.key == filter.after), len(entries))
-            entries = entries[place + 1 :]
-        found = (entry for entry in entries if filter.matches(entry))
+        entries = list(enumerate(self._state.ledger.values(), self._state.forgotten + 1))
+        if isinstance(filter.after, int):
+            entries = entries[max(0, filter.after - self._state.forgotten) :]
+        elif filter.after is not None:
+            places = (place for place, (_, entry) in enumerate(entries) if entry.key == filter.after)
+            entries = entries[next(places, len(entries)) + 1 :]
+        found = (replace(entry, position=at) for at, entry in entries if filter.matches(entry))
         return [entry for entry, _ in zip(found, range(filter.limit), strict=False)]
 
     async def ledger_positions(self) -> tuple[int, int]:

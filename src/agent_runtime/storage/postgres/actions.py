@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from agent_runtime.ports.readers import Part, Pending
 from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
-from agent_runtime.storage.postgres.connections import Connections
+from agent_runtime.storage.postgres.connections import Connections, first_rows
 from agent_runtime.storage.postgres.values import (
     DIALECT,
     decode,
     from_text,
     to_text,
 )
-from agent_runtime.storage.queries import list_actions
+from agent_runtime.storage.queries import ACTION_IDS, LONG_IN_ACTIONS, PENDING, list_actions, part
 from agent_runtime.values.action import ActionRecord, ActionStatus
+from llm_client.turns import aside
 
 _ACTION = ", ".join(rows.ACTION)
+PART = part("runtime_actions", "action_id", rows.ACTION, LONG_IN_ACTIONS)
 
 
 class ActionReader:
@@ -57,6 +60,34 @@ class ActionReader:
         )
         found = await self._connections.fetch(text, *parameters)
         return [_action(row) for row in found]
+
+    async def part_of_actions(
+        self,
+        *,
+        max_bytes: int,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        status: ActionStatus | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Part[ActionRecord]:
+        """Return actions, newest first, and read no further."""
+        ids = list_actions(
+            DIALECT,
+            scope_id=scope_id,
+            job_id=job_id,
+            status=status,
+            limit=limit + 1,
+            before=before,
+            select=ACTION_IDS,
+        )
+        found, has_more = await first_rows(self._connections, ids, PART, limit=limit, max_bytes=max_bytes)
+        return Part(await aside(lambda: list(map(_action, found))), has_more)
+
+    async def pending_actions(self) -> Pending:
+        """Return how many actions wait for an answer, and since when."""
+        ((count, oldest),) = await self._connections.fetch(PENDING)
+        return Pending(count, oldest)
 
 
 def _action(row: Any) -> ActionRecord:

@@ -258,6 +258,27 @@ def _address_hidden() -> Iterator[None]:
         ) from error.__class__("hidden")
 
 
+async def first_rows(
+    connections: Connections, ids: tuple[str, Sequence[object]], part: str, *, limit: int, max_bytes: int
+) -> tuple[Sequence[tuple[Any, ...]], bool]:
+    """Return the first rows of a list, and whether others come behind them.
+
+    Args:
+        connections: Where they are.
+        ids: The query that gives the ids of up to `limit` + 1 of them, in order.
+        part: The statement of `queries.part`.
+        limit: How many rows at most.
+        max_bytes: Bytes of their long columns; the first row is given in any case.
+    """
+    text, parameters = ids
+    known = [row[0] for row in await connections.fetch(text, *parameters)]
+    if not known[:limit]:
+        return [], bool(known)
+    found = await connections.fetch(part, known[:limit], max_bytes)
+    upto = found[-1][0] if found else limit
+    return [tuple(row)[1:] for row in found], upto < len(known)
+
+
 def is_closed(connection: Connection) -> bool:
     """Whether a connection of a pool is of no use any more. The pool takes a broken one back by itself."""
     import asyncpg

@@ -18,8 +18,15 @@ _MOVE: Final = cursors.MOVE.format(
     name="$1", fence="$2", position="$3", at="$4", until="$5::timestamptz", is_held="$5 IS NOT NULL"
 )
 _DROP: Final = cursors.DROP.format(name="$1")
-_SIZES: Final = cursors.SIZES.format(bytes=cursors.BYTES_ON_POSTGRES, after="$1", upto="$2", limit="$3")
-_PAGE: Final = cursors.PAGE.format(after="$1", upto="$2")
+_PLACES: Final = {"after": "$1", "upto": "$2", "limit": "$3"}
+_READ: Final = {
+    True: (cursors.SIZES.format(bytes=cursors.BYTES_ON_POSTGRES, **_PLACES), cursors.PAGE.format(**_PLACES)),
+    False: (
+        cursors.SIZES.format(bytes=cursors.DATA_ON_POSTGRES, **_PLACES),
+        cursors.PUBLIC_PAGE.format(**_PLACES),
+    ),
+}
+"""How much entries have, and the entries: with their content, and without."""
 
 
 class Feed:
@@ -34,12 +41,19 @@ class Feed:
         return int(end)
 
     async def feed(
-        self, *, after: int, upto: int, limit: int = FEED_ENTRIES, max_bytes: int = FEED_BYTES
+        self,
+        *,
+        after: int,
+        upto: int,
+        limit: int = FEED_ENTRIES,
+        max_bytes: int = FEED_BYTES,
+        with_content: bool = True,
     ) -> Sequence[FeedEntry]:
         """Return entries in their order."""
-        sizes = await self._connections.fetch(_SIZES, after, upto, limit)
+        measure, read = _READ[with_content]
+        sizes = await self._connections.fetch(measure, after, upto, limit)
         last = cursors.last_of_page(((row[0], row[1]) for row in sizes), max_bytes)
-        found = [] if last is None else await self._connections.fetch(_PAGE, after, last)
+        found = [] if last is None else await self._connections.fetch(read, after, last)
         rows = [tuple(row) for row in found]
         events = await event_records([(from_text(row[1]), from_text(row[2]), row[3:]) for row in rows])
         return [FeedEntry(row[0], event) for row, event in zip(rows, events, strict=True)]

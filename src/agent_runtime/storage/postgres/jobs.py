@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from agent_runtime.ports.readers import Part
 from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
-from agent_runtime.storage.postgres.connections import Connections
+from agent_runtime.storage.postgres.connections import Connections, first_rows
 from agent_runtime.storage.postgres.values import (
     DIALECT,
     decode,
     from_text,
     to_text,
 )
-from agent_runtime.storage.queries import count_jobs, list_jobs
+from agent_runtime.storage.queries import JOB_IDS, LONG_IN_JOBS, count_jobs, list_jobs, part
 from agent_runtime.values.job import JobFilter, JobRecord
+from llm_client.turns import aside
 
 _JOB = ", ".join(rows.JOB)
 _ONE_JOB = f"SELECT {_JOB} FROM runtime_jobs WHERE job_id = $1"  # noqa: S608 -- names from `rows`
+PART = part("runtime_jobs", "job_id", rows.JOB, LONG_IN_JOBS)
 CHAIN_HEAD = f"""
 SELECT {_JOB} FROM runtime_jobs
 WHERE (job_id = $1 OR (chain_id = $1 AND predecessor_id IS NOT NULL)) AND successor_id IS NULL
@@ -55,6 +58,14 @@ class JobReader:
         """Return jobs, newest first."""
         text, parameters = list_jobs(filter, DIALECT)
         return [_job(row) for row in await self._connections.fetch(text, *parameters)]
+
+    async def part_of_jobs(self, filter: JobFilter, *, max_bytes: int) -> Part[JobRecord]:  # noqa: A002
+        """Return jobs, newest first, and read no further."""
+        ids = list_jobs(filter, DIALECT, JOB_IDS, more=1)
+        found, has_more = await first_rows(
+            self._connections, ids, PART, limit=filter.limit, max_bytes=max_bytes
+        )
+        return Part(await aside(lambda: list(map(_job, found))), has_more)
 
     async def stopped_jobs(self, job_ids: Sequence[str]) -> Sequence[str]:
         """Return which of these jobs have ended or are blocked."""

@@ -16,7 +16,7 @@ from agent_runtime.ports.audit import (
     TrailHead,
 )
 from agent_runtime.storage import audit_rows
-from agent_runtime.storage.cursors import BYTES_ON_POSTGRES, last_of_page
+from agent_runtime.storage.cursors import BYTES_ON_POSTGRES, DATA_ON_POSTGRES, last_of_page
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.values import (
@@ -27,6 +27,7 @@ from agent_runtime.storage.postgres.values import (
     from_text,
     to_text,
 )
+from agent_runtime.values.checks import MAX_COUNT
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.turns import aside
 
@@ -39,6 +40,15 @@ _ALL_JOBS: Final = audit_rows.ALL_JOBS.format(after="$1", limit="$2")
 _JOBS_OF_SCOPE: Final = audit_rows.JOBS_OF_SCOPE.format(scope="$3", after="$1", limit="$2")
 _SIZES: Final = audit_rows.SIZES.format(bytes=BYTES_ON_POSTGRES, job="$1", after="$2", limit="$3")
 _ENTRIES: Final = audit_rows.ENTRIES.format(job="$1", after="$2", upto="$3")
+_PLACES: Final = {"job": "$1", "after": "$2", "upto": "$3", "limit": "$4"}
+READ: Final = {
+    True: (_SIZES, audit_rows.PAGE_OF_JOURNAL.format(**_PLACES)),
+    False: (
+        audit_rows.SIZES.format(bytes=DATA_ON_POSTGRES, job="$1", after="$2", limit="$3"),
+        audit_rows.PUBLIC_PAGE_OF_JOURNAL.format(**_PLACES),
+    ),
+}
+"""How much entries have, and the entries: with their content, and without."""
 _TRAIL_PAGE: Final = audit_rows.TRAIL_PAGE.format(scope="$1", after="$2", limit="$3")
 _LAST_OF_TRAIL: Final = audit_rows.LAST_OF_TRAIL.format(scope="$1")
 _ENDED: Final = audit_rows.ENDED.format(among="= ANY($2::text[])", scope="$1")
@@ -52,11 +62,22 @@ class JournalReader:
     _connections: Connections
 
     async def events(
-        self, job_id: str, *, scope_id: str | None = None, after_seq: int = 0, limit: int = 1000
+        self,
+        job_id: str,
+        *,
+        scope_id: str | None = None,
+        after_seq: int = 0,
+        limit: int = 1000,
+        max_bytes: int | None = None,
+        with_content: bool = True,
     ) -> Sequence[RuntimeEvent]:
         """Return a job's entries after `after_seq`."""
-        statement = f"{_EVENTS} AND seq > $2 ORDER BY seq LIMIT $3"
-        return await self._events(job_id, scope_id, statement, after_seq, limit)
+        measure, entries = READ[with_content]
+        upto: int | None = MAX_COUNT
+        if max_bytes is not None:
+            sizes = await self._connections.fetch(measure, to_text(job_id), after_seq, limit)
+            upto = last_of_page(((row[0], row[1]) for row in sizes), max_bytes)
+        return [] if upto is None else await self._events(job_id, scope_id, entries, after_seq, upto, limit)
 
     async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
         """Return a job's last entries."""

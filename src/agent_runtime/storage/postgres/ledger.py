@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from agent_runtime.ports.commit import StoredPolicy
 from agent_runtime.storage import rows
@@ -42,13 +41,13 @@ class LedgerReader:
         """Return one entry of a scope, or `None`."""
         statement = f"SELECT {_LEDGER} FROM runtime_ledger WHERE event_id = $1 AND scope_id = $2"  # noqa: S608
         found = await self._connections.fetch(statement, to_text(entry_id), to_text(scope_id))
-        return _entry(found[0]) if found else None
+        return _entry(tuple(found[0])) if found else None
 
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""
         text, parameters = list_ledger(filter, DIALECT)
         found = await self._connections.fetch(text, *parameters)
-        return [_entry(row) for row in found]
+        return [_entry(tuple(row)[:-1], row[-1]) for row in found]
 
     async def ledger_positions(self) -> tuple[int, int]:
         """Return the positions of the first and the last ledger entry, once nothing can come to stand between them."""
@@ -81,5 +80,5 @@ class RuleReader:
         return StoredPolicy(name, version, from_json(found[0][0])) if found else None
 
 
-def _entry(row: Any) -> LedgerEntry:
-    return rows.ledger_entry(decode(rows.LEDGER, tuple(row)))
+def _entry(row: Sequence[object], position: int | None = None) -> LedgerEntry:
+    return rows.ledger_entry(decode(rows.LEDGER, row), position)

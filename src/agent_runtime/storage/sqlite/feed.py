@@ -21,8 +21,15 @@ _PARAMETERS: Final = {
 _TAKE: Final = cursors.TAKE.format(**_PARAMETERS)
 _MOVE: Final = cursors.MOVE.format(**_PARAMETERS)
 _DROP: Final = cursors.DROP.format(**_PARAMETERS)
-_SIZES: Final = cursors.SIZES.format(bytes=cursors.BYTES_ON_SQLITE, after="?", upto="?", limit="?")
-_PAGE: Final = cursors.PAGE.format(after="?", upto="?")
+_PLACES: Final = {"after": "?", "upto": "?", "limit": "?"}
+_READ: Final = {
+    True: (cursors.SIZES.format(bytes=cursors.BYTES_ON_SQLITE, **_PLACES), cursors.PAGE.format(**_PLACES)),
+    False: (
+        cursors.SIZES.format(bytes=cursors.DATA_ON_SQLITE, **_PLACES),
+        cursors.PUBLIC_PAGE.format(**_PLACES),
+    ),
+}
+"""How much entries have, and the entries: with their content, and without."""
 
 
 class Feed:
@@ -37,13 +44,20 @@ class Feed:
         return int(end)
 
     async def feed(
-        self, *, after: int, upto: int, limit: int = FEED_ENTRIES, max_bytes: int = FEED_BYTES
+        self,
+        *,
+        after: int,
+        upto: int,
+        limit: int = FEED_ENTRIES,
+        max_bytes: int = FEED_BYTES,
+        with_content: bool = True,
     ) -> Sequence[FeedEntry]:
         """Return entries in their order."""
+        sizes, page = _READ[with_content]
 
         def read(db: sqlite3.Connection) -> list[FeedEntry]:
-            last = cursors.last_of_page(db.execute(_SIZES, (after, upto, limit)), max_bytes)
-            found = [] if last is None else db.execute(_PAGE, (after, last))
+            last = cursors.last_of_page(db.execute(sizes, (after, upto, limit)), max_bytes)
+            found = [] if last is None else db.execute(page, (after, last))
             return [
                 FeedEntry(position, event_record(job_id, scope_id, row))
                 for position, job_id, scope_id, *row in found

@@ -19,12 +19,13 @@ from agent_runtime.ports.audit import (
     TrailHead,
 )
 from agent_runtime.storage import audit_rows
-from agent_runtime.storage.cursors import BYTES_ON_SQLITE, last_of_page
+from agent_runtime.storage.cursors import BYTES_ON_SQLITE, DATA_ON_SQLITE, last_of_page
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.claims import EVENTS
 from agent_runtime.storage.sqlite.reader import Reader
 from agent_runtime.storage.sqlite.values import decode, encode, event_record
 from agent_runtime.storage.sqlite.writer import Writer
+from agent_runtime.values.checks import MAX_COUNT
 from agent_runtime.values.event import RuntimeEvent
 
 _AMONG: Final = "IN (SELECT value FROM json_each(:ids))"
@@ -34,6 +35,14 @@ _ALL_JOBS: Final = audit_rows.ALL_JOBS.format(**_PLACES)
 _JOBS_OF_SCOPE: Final = audit_rows.JOBS_OF_SCOPE.format(**_PLACES)
 _SIZES: Final = audit_rows.SIZES.format(bytes=BYTES_ON_SQLITE, **_PLACES)
 _ENTRIES: Final = audit_rows.ENTRIES.format(**_PLACES)
+_READ: Final = {
+    True: (_SIZES, audit_rows.PAGE_OF_JOURNAL.format(**_PLACES)),
+    False: (
+        audit_rows.SIZES.format(bytes=DATA_ON_SQLITE, **_PLACES),
+        audit_rows.PUBLIC_PAGE_OF_JOURNAL.format(**_PLACES),
+    ),
+}
+"""How much entries have, and the entries: with their content, and without."""
 _TRAIL_PAGE: Final = audit_rows.TRAIL_PAGE.format(**_PLACES)
 _LAST_OF_TRAIL: Final = audit_rows.LAST_OF_TRAIL.format(**_PLACES)
 _ENDED: Final = audit_rows.ENDED.format(among=_AMONG, **_PLACES)
@@ -46,11 +55,28 @@ class JournalReader:
     _reader: Reader
 
     async def events(
-        self, job_id: str, *, scope_id: str | None = None, after_seq: int = 0, limit: int = 1000
+        self,
+        job_id: str,
+        *,
+        scope_id: str | None = None,
+        after_seq: int = 0,
+        limit: int = 1000,
+        max_bytes: int | None = None,
+        with_content: bool = True,
     ) -> Sequence[RuntimeEvent]:
         """Return a job's entries after `after_seq`."""
-        statement = f"{EVENTS} AND seq > ? ORDER BY seq LIMIT ?"
-        return await self._events(job_id, scope_id, statement, after_seq, limit)
+        sizes, entries = _READ[with_content]
+
+        def read(db: sqlite3.Connection) -> list[RuntimeEvent]:
+            owner = _scope_of(db, job_id)
+            if owner is None or scope_id not in (None, owner):
+                return []
+            page = {"job": job_id, "after": after_seq, "limit": limit, "upto": MAX_COUNT}
+            if max_bytes is not None:
+                page["upto"] = last_of_page(db.execute(sizes, page), max_bytes) or after_seq
+            return [event_record(job_id, owner, row) for row in db.execute(entries, page)]
+
+        return await self._reader.run(read)
 
     async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
         """Return a job's last entries."""
@@ -61,10 +87,10 @@ class JournalReader:
         self, job_id: str, scope_id: str | None, statement: str, *parameters: int
     ) -> list[RuntimeEvent]:
         def read(db: sqlite3.Connection) -> list[RuntimeEvent]:
-            job = db.execute("SELECT scope_id FROM runtime_jobs WHERE job_id = ?", (job_id,)).fetchone()
-            if job is None or scope_id not in (None, job[0]):
+            owner = _scope_of(db, job_id)
+            if owner is None or scope_id not in (None, owner):
                 return []
-            return [event_record(job_id, job[0], row) for row in db.execute(statement, (job_id, *parameters))]
+            return [event_record(job_id, owner, row) for row in db.execute(statement, (job_id, *parameters))]
 
         return await self._reader.run(read)
 
@@ -72,6 +98,12 @@ class JournalReader:
         """Return the last entries of jobs."""
         found = await self._reader.rows(sql.LAST_EVENTS, (orjson.dumps(list(job_ids)).decode(),))
         return [event_record(job_id, scope_id, row) for job_id, scope_id, *row in found]
+
+
+def _scope_of(db: sqlite3.Connection, job_id: str) -> str | None:
+    """Return the scope of a job, `None` when there is no such job."""
+    found = db.execute("SELECT scope_id FROM runtime_jobs WHERE job_id = ?", (job_id,)).fetchone()
+    return None if found is None else str(found[0])
 
 
 def _ids(job_ids: Sequence[str]) -> str:

@@ -50,7 +50,7 @@ class LedgerReader:
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""
         found = await self._reader.rows(*list_ledger(filter, DIALECT))
-        return [rows.ledger_entry(decode(rows.LEDGER, row)) for row in found]
+        return [rows.ledger_entry(decode(rows.LEDGER, row), place) for *row, place in found]
 
     async def ledger_positions(self) -> tuple[int, int]:
         """Return the positions of the first and the last ledger entry; with one writer, nothing comes in between later."""

@@ -14,6 +14,7 @@ from agent_runtime.errors import StorageClosed
 from agent_runtime.storage.sqlite.connection import connect
 from agent_runtime.storage.sqlite.errors import mapped
 
+Row = tuple[Any, ...]
 T = TypeVar("T")
 THREADS: Final = 2
 """A long list must not hold up a short look-up."""
@@ -61,3 +62,35 @@ class Reader:
                 db = self._local.db = connect(self._path, read_only=True)
                 self._connections.append(db)
             return read(db)
+
+
+def first_rows(
+    db: sqlite3.Connection,
+    ids: tuple[str, Sequence[object]],
+    one: str,
+    long: Sequence[int],
+    *,
+    limit: int,
+    max_bytes: int,
+) -> tuple[list[Row], bool]:
+    """Return the first rows of a list, one by one until there are enough, and whether others come behind them.
+
+    Args:
+        db: Where they are.
+        ids: The query that gives the ids of up to `limit` + 1 of them, in order.
+        one: The query of one row by its id.
+        long: Places of the columns whose texts count.
+        limit: How many rows at most.
+        max_bytes: Bytes of these columns; the first row is given in any case.
+    """
+    found: list[Row] = []
+    known = db.execute(*ids).fetchall()
+    for (id_,) in known[:limit]:
+        row = db.execute(one, (id_,)).fetchone()
+        if row is None:  # deleted meanwhile
+            continue
+        max_bytes -= sum(len((row[place] or "").encode()) for place in long)
+        if found and max_bytes < 0:
+            return found, True
+        found.append(row)
+    return found, len(known) > limit
