@@ -105,7 +105,7 @@ async def test_a_mistake_of_ours_tells_its_name_alone(
         raise RuntimeError("the innermost")
 
     async with service_of(kernel()) as service, service.client(await service.key()) as client:
-        monkeypatch.setattr(service.kernel.jobs, "list", broken)
+        monkeypatch.setattr(service.kernel.jobs, "part", broken)
         with caplog.at_level(logging.ERROR):
             told = problem_in(await client.get("/v1/jobs"), 500)
     assert told["code"] == "INTERNAL"

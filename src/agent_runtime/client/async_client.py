@@ -8,7 +8,6 @@ from functools import partial
 from typing import Final, Self
 
 import httpx2
-from pydantic import TypeAdapter
 
 from agent_runtime.client.actions import AsyncActions
 from agent_runtime.client.budgets import AsyncBudgets
@@ -27,7 +26,6 @@ from agent_runtime.values.checks import check_seconds, check_whole
 TIMEOUT: Final = 60.0
 TRIES: Final = 5
 PATIENCE: Final = 30.0
-_WORKERS: Final = TypeAdapter(list[Worker])
 
 
 class AsyncClient:
@@ -100,8 +98,7 @@ class AsyncClient:
 
     async def workers(self) -> Sequence[Worker]:
         """Return the processes that execute jobs. It takes a key for all scopes."""
-        response = await self._sender.send("GET", "/v1/workers")
-        return _WORKERS.validate_json(response.content)
+        return [worker async for worker in self._sender.pages("/v1/workers", Worker, query={"limit": 500})]
 
     async def events(
         self,

@@ -147,14 +147,25 @@ class AsyncExecutionLogs(Resource):
             },
         )
 
-    async def llm_call(self, call_id: str, *, scope_id: str | None = None) -> LoggedCallWithTexts:
-        """Return a model call with what was asked and answered. Raises `UnknownExecution`."""
+    async def llm_call(
+        self, call_id: str, *, scope_id: str | None = None, whole: bool = False
+    ) -> LoggedCallWithTexts:
+        """Return a model call with what was asked and answered.
+
+        Args:
+            call_id: The row's.
+            scope_id: For keys for all scopes.
+            whole: All of its texts, however long they are; else `left_out` names those whose middle is not there.
+
+        Raises:
+            UnknownExecution: There is none.
+        """
         return await self._sender.call(
             "GET",
             "/execution-logs/llm-calls/{call_id}",
             LoggedCallWithTexts,
             path={"call_id": call_id},
-            query={"scope_id": scope_id},
+            query={"scope_id": scope_id, "whole": whole},
         )
 
     async def summary(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from pydantic import BaseModel, Field
 
 from agent_runtime.client.models import Answered, Json
+from llm_client.json_text import dumps
 
 if TYPE_CHECKING:
     from agent_runtime.observability import ExecutionLog, LLMCallLog
 
+MAX_TEXT: Final = 200_000
+"""Characters of one text of a call, unless all of it is asked for."""
 LogStatus = Literal["started", "completed", "failed", "cancelled"]
 
 
@@ -72,6 +75,28 @@ class LoggedCallWithTexts(LoggedCall):
     response: str | None
     tool_calls: Json
     metadata: dict[str, Json]
+    left_out: list[str] | None = Field(
+        default=None, description="Fields that are not whole because they are long: `whole=true` gives them."
+    )
+
+    @classmethod
+    def cut(cls, call: LLMCallLog) -> Self:
+        """Return what is told of a call, without the middle of what is long."""
+        told = cls.of(call)
+        left_out: list[str] = []
+        for name in ("prompt", "response"):
+            text = getattr(told, name)
+            if text is not None and len(text) > MAX_TEXT:
+                left_out.append(name)
+                half = MAX_TEXT // 2
+                middle = f"\n… {len(text) - 2 * half:,} characters are left out …\n"
+                setattr(told, name, text[:half] + middle + text[-half:])
+        for name, empty in (("tool_calls", None), ("metadata", {})):
+            if len(dumps(getattr(told, name))) > MAX_TEXT:
+                left_out.append(name)
+                setattr(told, name, empty)
+        told.left_out = left_out or None
+        return told
 
 
 class LoggedExecution(Answered):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from agent_runtime.client.model_bounds import MAX_MESSAGES, Sent, Tags, at_most, brief
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.api_key import Permission, Role
 from agent_runtime.values.checks import MAX_SECONDS
@@ -30,47 +31,10 @@ if TYPE_CHECKING:
     from agent_runtime.values.standing_budget import BudgetStatus
     from llm_client.usage import Usage
 
+
 Item = TypeVar("Item")
-Id = str
 Json = Any
 """Any JSON value."""
-
-
-MAX_NAMES: Final = 100
-"""Of what a client sends: nothing here has as many fields."""
-MAX_TAGS: Final = 1_000
-
-
-MAX_MESSAGES: Final = 2_000
-"""Of a conversation."""
-
-
-def _at_most(most: int, what: str) -> BeforeValidator:
-    """Return what refuses more of something than anybody means, before each is looked at."""
-
-    def check(sent: object) -> object:
-        if isinstance(sent, dict | list) and len(sent) > most:
-            raise ValueError(f"there are more than {most:,} {what}")
-        return sent
-
-    return BeforeValidator(check)
-
-
-Tags = Annotated[dict[str, str], _at_most(MAX_TAGS, "tags")]
-
-
-class Sent(BaseModel):
-    """What a client sends. A name that nobody knows is a mistake, and said to be one."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _has_few_names(cls, sent: object) -> object:
-        """Refuse more names than anything here has in one sentence: each that nobody knows would be a sentence of its own."""
-        if isinstance(sent, dict) and len(sent) > MAX_NAMES:
-            raise ValueError(f"there are more than {MAX_NAMES} names here")
-        return sent
 
 
 class Answered(BaseModel):
@@ -149,7 +113,7 @@ class ChatMessage(Sent):
         return Message(self.role, self.content)
 
 
-Messages = Annotated[list[ChatMessage], _at_most(MAX_MESSAGES, "messages")]
+Messages = Annotated[list[ChatMessage], at_most(MAX_MESSAGES, "messages")]
 
 
 class NewJob(Sent):
@@ -212,13 +176,26 @@ class Job(Answered):
     error: str | None
     error_code: str | None
     last_seq: int = Field(description="Entries of its journal.")
+    left_out: list[str] | None = Field(
+        default=None, description="Fields that are empty in a list because they are long: ask for the job."
+    )
 
     @classmethod
     def of(cls, job: JobRecord) -> Self:
         """Return what is told of a job."""
-        own = {name: getattr(job, name) for name in cls.model_fields if name != "budgets"}
-        own["metadata"], own["tags"] = dict(job.metadata), dict(job.tags)
-        return cls(**own, budgets=None if job.budgets is None else dict(job.budgets.to_dict()))
+        return cls(**_of_job(job))
+
+    @classmethod
+    def in_list(cls, job: JobRecord) -> Self:
+        """Return what is told of a job in a list."""
+        return cls(**brief(_of_job(job), {"metadata": {}, "tags": {}, "error": "…"}))
+
+
+def _of_job(job: JobRecord) -> dict[str, Any]:
+    own = {name: getattr(job, name) for name in Job.model_fields if name not in ("budgets", "left_out")}
+    own["metadata"], own["tags"] = dict(job.metadata), dict(job.tags)
+    own["budgets"] = None if job.budgets is None else dict(job.budgets.to_dict())
+    return own
 
 
 class Used(Answered):
@@ -365,16 +342,36 @@ class Action(Answered):
     argument_schema: dict[str, Json] | None = Field(
         description="JSON Schema of arguments that an approver may edit."
     )
+    left_out: list[str] | None = Field(
+        default=None,
+        description="Fields that are empty in a list because they are long: ask for the question.",
+    )
 
     @classmethod
     def of(cls, action: ActionRecord) -> Self:
         """Return what is told of a question."""
-        own = {name: getattr(action, name) for name in cls.model_fields if name != "votes"}
-        for name in ("payload", "resolution", "argument_schema"):
-            own[name] = None if own[name] is None else dict(own[name])
-        own["approvers"] = None if action.approvers is None else list(action.approvers)
-        votes = [Vote(by=vote["by"], resolution=vote.get("resolution")) for vote in action.votes]
-        return cls(**own, votes=votes)
+        return cls(**_of_action(action))
+
+    @classmethod
+    def in_list(cls, action: ActionRecord) -> Self:
+        """Return what is told of a question in a list."""
+        empty: dict[str, Any] = {
+            "payload": {},
+            "resolution": {},
+            "argument_schema": {},
+            "votes": [],
+            "approvers": [],
+        }
+        return cls(**brief(_of_action(action), empty))
+
+
+def _of_action(action: ActionRecord) -> dict[str, Any]:
+    own = {name: getattr(action, name) for name in Action.model_fields if name != "left_out"}
+    for name in ("payload", "resolution", "argument_schema"):
+        own[name] = None if own[name] is None else dict(own[name])
+    own["approvers"] = None if action.approvers is None else list(action.approvers)
+    own["votes"] = [{"by": vote["by"], "resolution": vote.get("resolution")} for vote in action.votes]
+    return own
 
 
 class Answer(Sent):
@@ -570,10 +567,14 @@ class Overview(BaseModel):
 
     scope_id: str | None
     jobs: dict[JobStatus, int] = Field(description="How many there are, status by status.")
-    pending_actions: list[Action] = Field(description="The newest questions that wait for an answer.")
-    newest_jobs: list[Job]
+    pending_actions: list[Action] = Field(
+        description="The newest questions that wait for an answer: ten, or as many as are short enough."
+    )
+    newest_jobs: list[Job] = Field(description="Ten, or as many as are short enough.")
     spent_today: Spent = Field(description="Since midnight, UTC.")
-    workers: int = Field(description="Processes that execute jobs now.")
+    workers: int | None = Field(
+        description="Processes that execute jobs now; null for who sees one scope alone."
+    )
     as_of: datetime
 
 

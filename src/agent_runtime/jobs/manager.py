@@ -17,6 +17,7 @@ from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.commit import Commit, CommitFields, CommitParts, JobChange, NewEvent, Signal, Timer
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_id
+from agent_runtime.ports.readers import Part
 from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import SUSPENDED, TRANSITIONS, JobFilter, JobRecord, JobSpec, JobStatus
@@ -98,6 +99,10 @@ class JobManager:
     async def list(self, filter: JobFilter | None = None) -> Sequence[JobRecord]:  # noqa: A002 -- the documented name
         """Return jobs, newest first."""
         return await self._storage.list_jobs(filter or JobFilter())
+
+    async def part(self, filter: JobFilter, *, max_bytes: int) -> Part[JobRecord]:  # noqa: A002
+        """Return jobs, newest first, and read no further than `max_bytes` of metadata and tags, or one job's."""
+        return await self._storage.part_of_jobs(filter, max_bytes=max_bytes)
 
     async def count(self, filter: JobFilter | None = None) -> int:  # noqa: A002
         """Return how many jobs match."""

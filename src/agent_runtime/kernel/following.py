@@ -7,18 +7,21 @@ told what has come of it, and from there on nothing is told twice or left out.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from agent_runtime.events.bus import GAP, EventBus, Subscription
 from agent_runtime.events.live_calls import LiveCalls, TextSoFar
+from agent_runtime.kernel.answers import Answers
 from agent_runtime.ports.journal import JournalReader
 from agent_runtime.values.context import DEFAULT_SCOPE
 from agent_runtime.values.event import EPOCH, RuntimeEvent, RuntimeEventType
-from llm_client.codec import load_result
 
 PARTIAL: Final = "model.partial"
 """Type of the live event that says what has come of an answer so far: it replaces what a reader had of it."""
 _PAGE: Final = 500
+_PAGE_BYTES: Final = 1024 * 1024
+"""Of what is read at once, unless one entry alone has more."""
 _ANSWERED: Final = frozenset(
     {RuntimeEventType.MODEL_COMPLETED, RuntimeEventType.MODEL_FAILED, RuntimeEventType.MODEL_LEFT}
 )
@@ -32,8 +35,10 @@ class Follower:
         bus: Where live events come from. The reader is registered at once: a model's answer is streamed if somebody listens.
         storage: Where the others are.
         live: Answers that are coming.
+        answers: Answers that have come.
         after_seq: The last event that the reader knows.
         partials: Whether the reader is told what has come of answers, where it cannot know.
+        with_content: Whether the reader wants the private content of entries; it is not read otherwise.
     """
 
     def __init__(
@@ -43,13 +48,17 @@ class Follower:
         bus: EventBus,
         storage: JournalReader,
         live: LiveCalls,
+        answers: Answers,
         after_seq: int = 0,
         partials: bool = False,
+        with_content: bool = True,
     ) -> None:
         self._job_id = job_id
         self._storage = storage
         self._live = live
+        self._answers = answers
         self._partials = partials
+        self._with_content = with_content
         self._last_seq = after_seq
         self._scope_id, self._at = DEFAULT_SCOPE, EPOCH
         """The job's scope, and the time of what was told last: of what is put together here, too."""
@@ -107,21 +116,27 @@ class Follower:
             return
         if event.seq == self._last_seq + 1:
             self._ended.clear()  # all that was queued before the storage was read has been told
-            for told in self._note(event):
+            for told in await self._note(event):
                 yield told
             return
         async for stored in self._stored():
             yield stored
 
     async def _stored(self) -> AsyncIterator[RuntimeEvent]:
-        while page := await self._storage.events(self._job_id, after_seq=self._last_seq, limit=_PAGE):
+        while page := await self._storage.events(
+            self._job_id,
+            after_seq=self._last_seq,
+            limit=_PAGE,
+            max_bytes=_PAGE_BYTES,
+            with_content=self._with_content,
+        ):
             for event in page:
                 if event.type in _ANSWERED and event.operation_id is not None:
                     self._ended.add(event.operation_id)
-                for told in self._note(event):
+                for told in await self._note(event):
                     yield told
 
-    def _note(self, event: RuntimeEvent) -> Sequence[RuntimeEvent]:
+    async def _note(self, event: RuntimeEvent) -> Sequence[RuntimeEvent]:
         """Return a stored event, and before it all of the answer that it ends, where the reader may have been told a part of it."""
         self._last_seq = event.seq or self._last_seq
         self._scope_id, self._at = event.scope_id, event.timestamp
@@ -129,18 +144,19 @@ class Follower:
         if event.type == RuntimeEventType.MODEL_STARTED:
             self._begun.add(operation)
             self._ended.discard(operation)
+        shown = event if self._with_content else replace(event, content=None)
         if event.type not in _ANSWERED or not self._partials:
-            return (event,)
+            return (shown,)
         known = self._known.pop(operation, None)
         has_nothing = known is None and operation in self._begun and operation not in self._call_of
         self._begun.discard(operation)
         if event.type != RuntimeEventType.MODEL_FAILED:  # after which it may be tried again
             self._call_of.pop(operation, None)
-        whole = None if has_nothing else _answer_in(event)
+        whole = None if has_nothing else await self._answers.of(event)
         if whole is None or (known is not None and len(whole) == known[0] and operation not in self._cut):
-            return (event,)
+            return (shown,)
         self._cut.discard(operation)
-        return (self._partial(TextSoFar(operation, "", whole, "", len(whole), 0)), event)
+        return (self._partial(TextSoFar(operation, "", whole, "", len(whole), 0)), shown)
 
     def _told(self, coming: Sequence[TextSoFar]) -> list[RuntimeEvent]:
         """Return what has come of answers, and remember that the reader knows it."""
@@ -196,10 +212,3 @@ class Follower:
     def _beginning(self, operation: str) -> RuntimeEvent:
         """Say that nothing has come of an answer yet: what an earlier connection, or attempt, has brought does not count."""
         return self._partial(TextSoFar(operation, "", "", "", 0, 0))
-
-
-def _answer_in(event: RuntimeEvent) -> str | None:
-    """Return the text of an answer that has come whole, `None` where there is none: it failed, or its content was deleted."""
-    if event.type != RuntimeEventType.MODEL_COMPLETED or event.content is None:
-        return None
-    return load_result(event.body()).content

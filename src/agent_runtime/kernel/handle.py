@@ -21,6 +21,7 @@ from agent_runtime.errors import (
 from agent_runtime.events.bus import EventBus
 from agent_runtime.events.live_calls import LiveCalls
 from agent_runtime.jobs.manager import JobManager
+from agent_runtime.kernel.answers import Answers
 from agent_runtime.kernel.following import Follower
 from agent_runtime.kernel.request import ExecutionResult
 from agent_runtime.operators.result import plain_output
@@ -41,6 +42,7 @@ class JobHost(Protocol):
     actions: ActionManager
     bus: EventBus
     live: LiveCalls
+    answers: Answers
     storage: Storage
 
     async def start(self) -> object:
@@ -102,7 +104,7 @@ class ExecutionHandle:
         return head
 
     async def events(
-        self, after_seq: int = 0, *, partials: bool = False
+        self, after_seq: int = 0, *, partials: bool = False, with_content: bool = True
     ) -> AsyncGenerator[RuntimeEvent, None]:
         """Yield the job's stored events after `after_seq`, then live ones, and end after the terminal event.
 
@@ -113,6 +115,7 @@ class ExecutionHandle:
             after_seq: The last event that is known.
             partials: Whether to be told with `model.partial` events what has come of answers that are coming already, or of
                 which something was missed. Then the texts of an answer, joined from its newest partial on, are the answer.
+            with_content: Whether the private content of entries is wanted; otherwise it is not read.
 
         Raises:
             InvalidInput: `after_seq` is no number of an event, nor 0.
@@ -124,8 +127,10 @@ class ExecutionHandle:
             bus=self._kernel.bus,
             storage=self._kernel.storage,
             live=self._kernel.live,
+            answers=self._kernel.answers,
             after_seq=after_seq,
             partials=partials,
+            with_content=with_content,
         )
         try:
             await self._kernel.jobs.get(self.job_id)

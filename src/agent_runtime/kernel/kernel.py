@@ -38,6 +38,7 @@ from agent_runtime.inbox.manager import InboxManager
 from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.new_job import new_job
 from agent_runtime.jobs.same_request import request_hash
+from agent_runtime.kernel.answers import Answers
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.queue_credits import QueueCredits
 from agent_runtime.kernel.request import ExecutionRequest
@@ -189,6 +190,7 @@ class Kernel:
         heartbeat, ends = self._heartbeat(dispatcher), CompletionWaiters(self.storage)
         services = self._services(heartbeat, ends)
         self.live = services.live
+        self.answers = Answers(self.storage)
         channel = self.storage.live_channel
         self._live_text = (
             None if channel is None else LiveText(self.live, bus=self.bus, channel=channel, clock=self.clock)

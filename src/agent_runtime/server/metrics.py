@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.ports.clock import Clock
 from agent_runtime.server.readers import Readers
-from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import NOTHING, Amount
 from agent_runtime.values.event import EPOCH
 from agent_runtime.values.job import JobFilter, JobStatus
@@ -26,8 +25,6 @@ MAX_MODELS: Final = 200
 """Models that are told apart; what the others have cost is added up under `other`."""
 AT_ONCE: Final = 20_000
 """Entries of the ledger that are added up at once."""
-MAX_ACTIONS: Final = 1_000
-"""Questions that are counted."""
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 """Those that are told apart: a stranger may write anything there."""
@@ -102,13 +99,12 @@ class ServiceMetrics:
         jobs = GaugeMetricFamily("agent_runtime_jobs", "Jobs that have not ended.", labels=("status",))
         for status in _ACTIVE:
             jobs.add_metric((status,), await kernel.jobs.count(JobFilter(status=frozenset({status}))))
-        pending = await kernel.storage.list_actions(status=ActionStatus.PENDING, limit=MAX_ACTIONS)
-        oldest = min((action.created_at for action in pending), default=None)
+        pending = await kernel.storage.pending_actions()
         workers = Counting(worker.only_waits for worker in await kernel.storage.list_workers())
         return [
             jobs,
-            _gauge("agent_runtime_pending_actions", f"Questions that wait for people, at most {MAX_ACTIONS}.", len(pending)),
-            _gauge("agent_runtime_oldest_action_seconds", "How long the oldest of them has waited.", _age(oldest, kernel.clock)),
+            _gauge("agent_runtime_pending_actions", "Questions that wait for people.", pending.number),
+            _gauge("agent_runtime_oldest_action_seconds", "How long the oldest of them has waited.", _age(pending.oldest, kernel.clock)),
             _gauge("agent_runtime_workers", "Processes that execute jobs.", workers[False]),
             _gauge("agent_runtime_streams", "Readers of streams in this process.", len(self._readers)),
             *self._spent(await self._spending.by_model()),

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.feed import FeedEntry
 from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.ports.storage import Storage
+from agent_runtime.storage.cursors import bytes_of
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
+from llm_client.turns import aside
 
 logger = logger_of(__name__)
 
@@ -25,10 +26,22 @@ KEPT_SECONDS: Final = 30.0
 """How long they are kept: what is erased is not told from here for longer."""
 MAX_CATCH_UP: Final = 20_000
 """Entries behind these that a reader who comes back is given; one who was away for longer is told that something is missing."""
+KEPT_BYTES: Final = 16 * 1024 * 1024
+"""What they may have together, where they say much."""
 PAGE: Final = 1_000
+PAGE_BYTES: Final = 2 * 1024 * 1024
+"""Of what is read at once, unless one entry alone has more."""
 LOOK_SECONDS: Final = 1.0
 """How often it is looked for what nobody has told of."""
 RETRY_SECONDS: Final = 1.0
+
+
+class _Kept(NamedTuple):
+    """An entry that readers find here."""
+
+    entry: FeedEntry
+    size: int
+    read_at: float
 
 
 class FeedTail:
@@ -40,9 +53,9 @@ class FeedTail:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._kept: deque[FeedEntry] = deque(maxlen=KEPT)
-        self._read_at: deque[float] = deque()
-        """When each of them was read."""
+        self._kept: deque[_Kept] = deque()
+        self._bytes = 0
+        """Of what is long in them."""
         self._begin = 0
         """Everything after this position is kept, as far as it was looked at."""
         self._end = 0
@@ -74,14 +87,16 @@ class FeedTail:
                 news = self._news
                 if position < self._begin:
                     if self._begin - position > MAX_CATCH_UP:
-                        position = self._begin
+                        position = self._end - MAX_CATCH_UP
                         yield None
                         continue
                     upto = self._begin
-                    page = await self._storage.feed(after=position, upto=upto, limit=PAGE)
+                    page = await self._storage.feed(
+                        after=position, upto=upto, limit=PAGE, max_bytes=PAGE_BYTES, with_content=False
+                    )
                     for entry in page:
                         position = entry.position
-                        yield _public(entry)
+                        yield entry
                     if not page:  # what stood there was pruned or erased
                         position = upto
                     continue
@@ -97,11 +112,17 @@ class FeedTail:
     def _since(self, position: int) -> Sequence[FeedEntry]:
         """Return what is kept behind a position; the newest are looked at first, since most readers have nearly all."""
         found: list[FeedEntry] = []
-        for entry in reversed(self._kept):
-            if entry.position <= position:
+        for kept in reversed(self._kept):
+            if kept.entry.position <= position:
                 break
-            found.append(entry)
+            found.append(kept.entry)
         return found[::-1]
+
+    def _forget_first(self) -> None:
+        """Forget the oldest entry that is kept: who wants it reads it from the storage."""
+        first = self._kept.popleft()
+        self._begin = first.entry.position
+        self._bytes -= first.size
 
     async def _join(self) -> None:
         """Count a reader; the first one has the feed looked at."""
@@ -109,7 +130,7 @@ class FeedTail:
             if not self._readers:
                 self._begin = self._end = await self._storage.feed_end()
                 self._kept.clear()
-                self._read_at.clear()
+                self._bytes = 0
                 self._storage.listen(self)
                 self._looking.start(after=0)
             self._readers += 1
@@ -122,19 +143,19 @@ class FeedTail:
 
     async def _look(self) -> float:
         now = asyncio.get_running_loop().time()
-        while self._kept and now - self._read_at[0] > KEPT_SECONDS:
-            self._begin = self._kept.popleft().position
-            self._read_at.popleft()
+        while self._kept and now - self._kept[0].read_at > KEPT_SECONDS:
+            self._forget_first()
         end = await self._storage.feed_end()
         if end <= self._end:
             return LOOK_SECONDS
-        page = await self._storage.feed(after=self._end, upto=end, limit=PAGE)
-        for entry in page:
-            if len(self._kept) == KEPT:
-                self._begin = self._kept[0].position
-                self._read_at.popleft()
-            self._kept.append(_public(entry))
-            self._read_at.append(now)
+        page = await self._storage.feed(
+            after=self._end, upto=end, limit=PAGE, max_bytes=PAGE_BYTES, with_content=False
+        )
+        for entry, size in zip(page, await aside(lambda: [bytes_of(one.event) for one in page]), strict=True):
+            self._kept.append(_Kept(entry, size, now))
+            self._bytes += size
+        while len(self._kept) > KEPT or self._bytes > KEPT_BYTES:
+            self._forget_first()
         self._end = page[-1].position if page else end
         news, self._news = self._news, asyncio.Event()
         news.set()
@@ -154,7 +175,3 @@ class FeedTail:
     def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         """Look soon."""
         self._looking.wake()
-
-
-def _public(entry: FeedEntry) -> FeedEntry:
-    return FeedEntry(entry.position, replace(entry.event, content=None))

@@ -20,7 +20,10 @@ from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage import queries
 from agent_runtime.storage.postgres import PostgresStorage, keys
 from agent_runtime.storage.postgres import statements as sql
+from agent_runtime.storage.postgres.actions import PART as PART_OF_ACTIONS
 from agent_runtime.storage.postgres.jobs import CHAIN_HEAD
+from agent_runtime.storage.postgres.jobs import PART as PART_OF_JOBS
+from agent_runtime.storage.postgres.journal import READ
 from agent_runtime.storage.postgres.values import DIALECT
 from agent_runtime.testing.examples import NOW, commit, job
 from agent_runtime.values.action import ActionStatus
@@ -89,6 +92,16 @@ QUERIES: dict[str, tuple[str, list[Any]]] = {
     "jobs with signals": (sql.JOBS_WITH_SIGNALS, ["worker-1"]),
     "list jobs": queries.list_jobs(JobFilter(before=LAST, limit=100), DIALECT),
     "list jobs of a scope": queries.list_jobs(JobFilter(scope_id="scope-7", before=LAST, limit=100), DIALECT),
+    "ids of jobs": queries.list_jobs(JobFilter(before=LAST, limit=100), DIALECT, queries.JOB_IDS, more=1),
+    "part of jobs": (PART_OF_JOBS, [[JOB, LAST], 1_000_000]),
+    "ids of actions": queries.list_actions(DIALECT, scope_id="scope-7", job_id=None, status=None, limit=101, before=None, select=queries.ACTION_IDS),
+    "part of actions": (PART_OF_ACTIONS, [["act-000000000042", "act-000000000077"], 1_000_000]),
+    "number of pending actions": (queries.PENDING, []),
+    "bytes of a journal": (READ[True][0], [JOB, 3, 1000]),
+    "bytes of the data of a journal": (READ[False][0], [JOB, 3, 1000]),
+    "part of a journal": (READ[True][1], [JOB, 3, 1000, 500]),
+    "part of a journal without content": (READ[False][1], [JOB, 3, 1000, 500]),
+    "ledger behind a position": queries.list_ledger(LedgerFilter(job_id=JOB, after=5), DIALECT),
     "list pending actions": queries.list_actions(DIALECT, scope_id=None, job_id=None, status=ActionStatus.PENDING, limit=100, before=None),
     "list ledger of a job": queries.list_ledger(LedgerFilter(job_id=JOB), DIALECT),
     "list keys": (keys.ALL, [f"{200:017x}", 100]),

@@ -121,9 +121,7 @@ async def test_a_list_goes_on_where_its_page_says_whatever_comes_meanwhile(
     assert seen == made[::-1]
     odd = (await client.get("/v1/jobs", params={"session_id": "s1", "tag": []})).json()["items"]
     assert [job["job_id"] for job in odd] == [made[5], made[3], made[1]]
-    assert (
-        problem_in(await client.get("/v1/jobs", params={"cursor": "job-none"}), 404)["code"] == "UNKNOWN_JOB"
-    )
+    problem_in(await client.get("/v1/jobs", params={"cursor": "\n"}), 422)
 
 
 async def test_events_come_in_pages_and_their_content_is_asked_for(client: httpx2.AsyncClient) -> None:
@@ -205,4 +203,4 @@ async def test_a_first_page_is_one_request(client: httpx2.AsyncClient) -> None:
                 break
     assert len(told["newest_jobs"]) == 2
     assert len(told["pending_actions"]) == 1
-    assert (told["scope_id"], told["workers"], told["spent_today"]["cost"]) == ("acme", 1, "0")
+    assert (told["scope_id"], told["workers"], told["spent_today"]["cost"]) == ("acme", None, "0")

@@ -119,15 +119,18 @@ async def test_who_was_away_for_too_long_is_told_so(
                 for _ in range(2):
                     job = (await client.post("/v1/jobs", json={"operator": "steps", "input": 30})).json()
                     await kernel.handle(job["job_id"]).result(timeout=BOUND)
-            for position in (0, 10**9):  # before all that is kept, and beyond all that there is
+            stored = await storage.feed(after=0, upto=await storage.feed_end())
+            last = [entry.position for entry in stored[-10:]]
+            # before all that is kept, and beyond all that there is
+            for position, told in ((0, last), (10**9, [])):
                 late = Line(service, key, after=position)
                 reading = asyncio.ensure_future(late.read())
                 async with asyncio.timeout(BOUND):
-                    while not late.gaps:
+                    while not late.gaps or len(late.seen) < len(told):
                         await asyncio.sleep(0.01)
                 reading.cancel()
                 await asyncio.wait([reading])
-                assert late.seen == []
+                assert ([position for position, *_ in late.seen], late.gaps) == (told, 1)
 
 
 async def test_without_a_position_a_reader_hears_what_happens_from_now_on() -> None:

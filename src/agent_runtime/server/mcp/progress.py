@@ -65,7 +65,7 @@ class Watching:
         """Follow until the end. Raises `AgentRuntimeError` when the journal cannot be read."""
         job_id = self._handle.job_id
         while True:
-            async for event in self._kernel.handle(job_id).events():
+            async for event in self._kernel.handle(job_id).events(with_content=False):
                 await self._take(event)
             goes_on = (await self._handle.job()).job_id
             if goes_on == job_id:

@@ -11,7 +11,7 @@ from agent_runtime.actions.resolution import OUTCOMES, read_object
 from agent_runtime.errors import ActionAlreadyResolved, InvalidInput
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.server.access import Caller
-from agent_runtime.values.action import ActionRecord, ActionType
+from agent_runtime.values.action import ActionRecord, ActionStatus, ActionType
 from agent_runtime.values.api_key import Permission
 from agent_runtime.values.person import find_person, person_key
 from llm_client.json_text import JsonObject, JsonValue, dumps
@@ -19,6 +19,8 @@ from llm_client.public_text import public_text
 
 MAX_QUESTIONS: Final = 50
 """Open questions of one job that a client is shown at once."""
+MAX_BYTES: Final = 1024 * 1024
+"""Of what they ask, or one of them: the others are shown when these are answered."""
 MAX_MESSAGE: Final = 4_000
 """Characters of a question."""
 REASON: Final[JsonObject] = {"type": "string", "title": "Reason"}
@@ -30,7 +32,13 @@ async def open_questions(kernel: Kernel, job_id: str, caller: Caller) -> Sequenc
     """Return the questions of a job that wait for this caller's answer: none for one who may not answer, or has."""
     if not caller.role.allows(Permission.APPROVE):
         return ()
-    pending = await kernel.actions.list_pending(scope_id=caller.scope_id, job_id=job_id, limit=MAX_QUESTIONS)
+    pending, _ = await kernel.storage.part_of_actions(
+        scope_id=caller.scope_id,
+        job_id=job_id,
+        status=ActionStatus.PENDING,
+        limit=MAX_QUESTIONS,
+        max_bytes=MAX_BYTES,
+    )
     return [action for action in pending if _waits_for(action, caller.person)]
 
 

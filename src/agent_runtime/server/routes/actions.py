@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from starlette.exceptions import HTTPException
 
 from agent_runtime.client import models as schemas
 from agent_runtime.client.models import Page
 from agent_runtime.server.access import Approving, Caller, Reader
 from agent_runtime.server.bodies import JsonRoute
-from agent_runtime.server.pages import CursorParameter, Limit, page_of
+from agent_runtime.server.pages import MAX_READ_BYTES, CursorParameter, Limit, page_of, written
 from agent_runtime.server.parts import TheKernel
 from agent_runtime.server.routes.jobs import ScopeParameter
 from agent_runtime.values.action import ActionStatus
@@ -21,7 +21,7 @@ from agent_runtime.values.checks import check_text
 router = APIRouter(prefix="/v1/actions", tags=["actions"], route_class=JsonRoute)
 
 
-@router.get("")
+@router.get("", response_model=Page[schemas.Action])
 async def list_actions(
     caller: Reader,
     kernel: TheKernel,
@@ -33,24 +33,31 @@ async def list_actions(
     everything: Annotated[bool, Query(alias="all", description="Whatever they stand like.")] = False,
     limit: Limit = 50,
     cursor: CursorParameter = None,
-) -> Page[schemas.Action]:
-    """List questions, the newest first: those that wait for an answer, unless others are asked for."""
+) -> Response:
+    """List questions, the newest first: those that wait for an answer, unless others are asked for.
+
+    Of what is long of a question, `left_out` says that it is not here.
+    """
     scope = caller.sees(scope_id)
-    for name, value in (("scope_id", scope), ("job_id", job_id)):
+    for name, value in (("scope_id", scope), ("job_id", job_id), ("cursor", cursor)):
         if value is not None:
             check_text(name, value)
-    if cursor is not None:
-        await kernel.actions.get(cursor, scope_id=scope)
-    found = await kernel.storage.list_actions(
-        scope_id=scope, job_id=job_id, status=None if everything else status, limit=limit + 1, before=cursor
+    found, has_more = await kernel.storage.part_of_actions(
+        scope_id=scope,
+        job_id=job_id,
+        status=None if everything else status,
+        limit=limit,
+        before=cursor,
+        max_bytes=MAX_READ_BYTES,
     )
-    return page_of(found, limit, schemas.Action.of, lambda action: action.action_id)
+    return await page_of(found, schemas.Action.in_list, lambda one: one.action_id, has_more=has_more)
 
 
-@router.get("/{action_id}")
-async def get_action(action_id: str, caller: Reader, kernel: TheKernel) -> schemas.Action:
+@router.get("/{action_id}", response_model=schemas.Action)
+async def get_action(action_id: str, caller: Reader, kernel: TheKernel) -> Response:
     """Return a question, and its answer if it has one."""
-    return schemas.Action.of(await kernel.actions.get(action_id, scope_id=caller.scope_id))
+    action = await kernel.actions.get(action_id, scope_id=caller.scope_id)
+    return await written(lambda: schemas.Action.of(action))
 
 
 @router.post("/{action_id}/resolve")

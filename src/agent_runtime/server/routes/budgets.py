@@ -12,7 +12,7 @@ from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.server.access import INSTALLING, Reader
 from agent_runtime.server.bodies import JsonRoute
-from agent_runtime.server.pages import MAX_PAGE
+from agent_runtime.server.pages import MAX_PAGE, page_of
 from agent_runtime.server.parts import TheKernel
 from agent_runtime.server.routes.jobs import ScopeParameter
 from agent_runtime.values.context import ExecutionContext
@@ -21,7 +21,7 @@ from agent_runtime.values.standing_budget import EACH, Budget, BudgetStatus
 router = APIRouter(prefix="/v1/budgets", tags=["budgets"], route_class=JsonRoute)
 
 
-@router.get("")
+@router.get("", response_model=Page[schemas.Budget])
 async def list_budgets(
     caller: Reader,
     kernel: TheKernel,
@@ -32,7 +32,7 @@ async def list_budgets(
     session_id: Annotated[str | None, Query(description="Likewise.")] = None,
     cursor: Annotated[int, Query(ge=0, le=1_000_000, description="Where to go on.")] = 0,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
-) -> Page[schemas.Budget]:
+) -> Response:
     """List the standing budgets that count what a scope spends, each with its limits as they are now."""
     scope = caller.sees(scope_id)
     found = [
@@ -40,13 +40,16 @@ async def list_budgets(
         for budget in await kernel.ledger.budgets()
         if scope is None or budget.scope_id in (scope, EACH)
     ]
-    page = found[cursor : cursor + limit]
-    items = [
-        schemas.Budget.of(await _status(kernel.ledger, budget, scope, principal_id, session_id))
-        for budget in page
+    page = [
+        (place, await _status(kernel.ledger, budget, scope, principal_id, session_id))
+        for place, budget in enumerate(found[cursor : cursor + limit], cursor + 1)
     ]
-    more = cursor + limit < len(found)
-    return Page(items=items, next=str(cursor + limit) if more else None)
+    return await page_of(
+        page,
+        lambda one: schemas.Budget.of(one[1]),
+        lambda one: str(one[0]),
+        has_more=cursor + limit < len(found),
+    )
 
 
 async def _status(

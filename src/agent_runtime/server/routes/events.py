@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
@@ -19,7 +19,7 @@ from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.server.access import FROM_ELSEWHERE, Caller, Reader
 from agent_runtime.server.bodies import JsonRoute
 from agent_runtime.server.frames import GAP_FRAME, Frames
-from agent_runtime.server.pages import Limit
+from agent_runtime.server.pages import Limit, page_of
 from agent_runtime.server.parts import Service, TheService
 from agent_runtime.server.routes.jobs import ScopeParameter
 from agent_runtime.server.streams import stream
@@ -27,8 +27,6 @@ from agent_runtime.values.api_key import Permission
 from agent_runtime.values.checks import MAX_COUNT
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.background import in_background
-from llm_client.json_text import dumps
-from llm_client.turns import aside
 
 router = APIRouter(prefix="/v1", tags=["events"], route_class=JsonRoute)
 
@@ -111,7 +109,7 @@ async def list_events(
     ] = 0,
     limit: Limit = 100,
     content: Annotated[bool, Query(description="With messages, arguments and results.")] = False,
-) -> Page[schemas.Event] | Response:
+) -> Response:
     """Return entries of a job's journal, in order: a page of 200 KB at most, or one entry.
 
     With `Accept: text/event-stream` the answer is a stream of server-sent events instead: all entries from `after_seq` on, then what
@@ -121,36 +119,29 @@ async def list_events(
     `successor_id`: go on with that one's events. Leaving never stops the job, unless `cancel_on_leave` asks for that.
     """
     kernel = service.kernel
-    await kernel.jobs.get(job_id, scope_id=caller.scope_id)
+    job = await kernel.jobs.get(job_id, scope_id=caller.scope_id)
     if how.is_asked_for:
         handle = kernel.handle(job_id, scope_id=caller.scope_id)
         frames = _frames(handle, service.frames, how.last_seq(after_seq), content=content, named=how.named)
         return stream(service, caller, frames, how.on_leave(caller, handle))
     found = await kernel.storage.events(
-        job_id, scope_id=caller.scope_id, after_seq=after_seq, limit=limit + 1
+        job_id, after_seq=after_seq, limit=limit, max_bytes=MAX_EVENT_BYTES, with_content=content
     )
-    return await aside(_events_page, list(found), limit, content)
+    return await page_of(
+        found,
+        lambda event: schemas.Event.of(event, content=content),
+        lambda event: str(event.seq),
+        has_more=bool(found) and (found[-1].seq or 0) < job.last_seq,
+        max_bytes=MAX_EVENT_BYTES,
+    )
 
 
 async def _frames(
     handle: ExecutionHandle, made: Frames, after_seq: int, *, content: bool, named: bool
 ) -> AsyncGenerator[bytes, None]:
-    async with aclosing(handle.events(after_seq, partials=True)) as events:
+    async with aclosing(handle.events(after_seq, partials=True, with_content=content)) as events:
         async for event in events:
             yield made.of(event, content=content, named=named)
-
-
-def _events_page(found: list[Any], limit: int, content: bool) -> Page[schemas.Event]:
-    shown: list[schemas.Event] = []
-    size = 0
-    for event in found[:limit]:
-        told = schemas.Event.of(event, content=content)
-        size += len(dumps(told.model_dump(mode="json")))
-        if shown and size > MAX_EVENT_BYTES:
-            break
-        shown.append(told)
-    more = len(shown) < len(found)
-    return Page(items=shown, next=str(shown[-1].seq) if more else None)
 
 
 @router.get(

@@ -182,14 +182,22 @@ async def list_llm_calls(
     "/llm-calls/{call_id}", responses={200: {"model": log_schemas.LoggedCallWithTexts}}, response_model=None
 )
 async def get_llm_call(
-    call_id: str, caller: Reader, service: TheService, scope_id: ScopeParameter = None
+    call_id: str,
+    caller: Reader,
+    service: TheService,
+    scope_id: ScopeParameter = None,
+    whole: Annotated[bool, Query(description="All of its texts, however long they are.")] = False,
 ) -> Response:
-    """Return a model call with what was asked, put together from all that its conversation has said before, and answered."""
+    """Return a model call with what was asked, put together from all that its conversation has said before, and answered.
+
+    Of a text with more than 200,000 characters the middle is left out, unless all is asked for; `left_out` names what is not whole.
+    """
     store = await service.logs.store()
     call = await store.llm_call(call_id, scope_id=caller.sees(scope_id))
     if call is None:
         raise UnknownExecution("no model call is logged under this id")
-    return await aside(lambda: _json(log_schemas.LoggedCallWithTexts.of(call)))
+    make = log_schemas.LoggedCallWithTexts.of if whole else log_schemas.LoggedCallWithTexts.cut
+    return await aside(lambda: _json(make(call)))
 
 
 @router.get("/analytics/summary")

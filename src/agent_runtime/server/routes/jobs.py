@@ -15,7 +15,7 @@ from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.server.access import Caller, Operating, Reader
 from agent_runtime.server.bodies import JsonRoute
-from agent_runtime.server.pages import CursorParameter, Limit, page_of
+from agent_runtime.server.pages import MAX_READ_BYTES, CursorParameter, Limit, page_of, written
 from agent_runtime.server.parts import Service, TheKernel, TheService
 from agent_runtime.values.context import PolicyRef
 from agent_runtime.values.job import JobFilter, JobStatus
@@ -87,7 +87,7 @@ def _request_of(
     )
 
 
-@router.get("/jobs")
+@router.get("/jobs", response_model=Page[schemas.Job])
 async def list_jobs(
     caller: Reader,
     kernel: TheKernel,
@@ -102,13 +102,10 @@ async def list_jobs(
     since: Annotated[AwareDatetime | None, Query(description="Made at this time or later.")] = None,
     limit: Limit = 50,
     cursor: CursorParameter = None,
-) -> Page[schemas.Job]:
-    """List jobs, the newest first."""
-    scope = caller.sees(scope_id)
-    if cursor is not None:
-        await kernel.jobs.get(cursor, scope_id=scope)
+) -> Response:
+    """List jobs, the newest first. Of a job with long metadata or tags, `left_out` says that they are not here."""
     wanted = JobFilter(
-        scope_id=scope,
+        scope_id=caller.sees(scope_id),
         principal_id=principal_id,
         session_id=session_id,
         parent_job_id=parent_job_id,
@@ -118,9 +115,10 @@ async def list_jobs(
         tags=dict(map(_tag, tag or ())),
         since=since,
         before=cursor,
-        limit=limit + 1,
+        limit=limit,
     )
-    return page_of(await kernel.jobs.list(wanted), limit, schemas.Job.of, lambda job: job.job_id)
+    found, has_more = await kernel.jobs.part(wanted, max_bytes=MAX_READ_BYTES)
+    return await page_of(found, schemas.Job.in_list, lambda job: job.job_id, has_more=has_more)
 
 
 def _tag(text: str) -> tuple[str, str]:
@@ -130,14 +128,16 @@ def _tag(text: str) -> tuple[str, str]:
     return name, value
 
 
-@router.get("/jobs/{job_id}")
-async def get_job(job_id: str, caller: Reader, kernel: TheKernel) -> schemas.Job:
+@router.get("/jobs/{job_id}", response_model=schemas.Job)
+async def get_job(job_id: str, caller: Reader, kernel: TheKernel) -> Response:
     """Return a job."""
-    return schemas.Job.of(await kernel.jobs.get(job_id, scope_id=caller.scope_id))
+    job = await kernel.jobs.get(job_id, scope_id=caller.scope_id)
+    return await written(lambda: schemas.Job.of(job))
 
 
 @router.get(
     "/jobs/{job_id}/result",
+    response_model=schemas.Result,
     responses={202: {"model": schemas.Result, "description": "It has not ended yet."}},
 )
 async def get_result(
@@ -145,12 +145,11 @@ async def get_result(
     caller: Reader,
     service: TheService,
     request: Request,
-    response: Response,
     wait: Annotated[
         float,
         Query(ge=0, le=3600, description="Seconds to wait for its end; cut to what the service allows."),
     ] = 0,
-) -> schemas.Result:
+) -> Response:
     """Return how a job has ended; of one in whose place others go on, the last one's end.
 
     200 whatever the end was: `status` and `error` tell. 202 while it has not ended, or cannot go on by itself (`blocked`).
@@ -161,12 +160,11 @@ async def get_result(
         await _ended(handle, min(wait, service.config.longest_wait), service, request)
         job = await handle.job()
     if job.status.is_active:
-        response.status_code = 202
-        response.headers["Retry-After"] = "1"
-        return schemas.Result.unfinished(job)
+        return await written(lambda: schemas.Result.unfinished(job), 202, {"Retry-After": "1"})
     if job.status is JobStatus.SUCCEEDED:
-        return schemas.Result.of(await handle.result())
-    return schemas.Result.unfinished(job)
+        result = await handle.result()
+        return await written(lambda: schemas.Result.of(result))
+    return await written(lambda: schemas.Result.unfinished(job))
 
 
 async def _ended(handle: ExecutionHandle, seconds: float, service: Service, request: Request) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from starlette.exceptions import HTTPException
 
 from agent_runtime.client import models as schemas
@@ -18,17 +18,17 @@ from agent_runtime.server.routes.jobs import ScopeParameter
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=JsonRoute)
 
 
-@router.get("")
+@router.get("", response_model=Page[schemas.Key])
 async def list_keys(
     caller: Administering,
     kernel: TheKernel,
     scope_id: ScopeParameter = None,
     limit: Limit = 100,
     cursor: CursorParameter = None,
-) -> Page[schemas.Key]:
+) -> Response:
     """List keys in the order in which they were made, also those that hold no more. The text of none is known."""
     found = await kernel.keys.list(scope_id=caller.sees(scope_id), after=cursor, limit=limit + 1)
-    return page_of(found, limit, schemas.Key.of, lambda key: key.key_id)
+    return await page_of(found, schemas.Key.of, lambda key: key.key_id, limit=limit)
 
 
 @router.post("", status_code=201)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime
 
 from agent_runtime.client import models as schemas
 from agent_runtime.client.models import Page
-from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.entries import EntryFilters
 from agent_runtime.ledger.totals import Group, sum_of
-from agent_runtime.server.access import Caller, Reader
+from agent_runtime.server.access import Reader
 from agent_runtime.server.bodies import JsonRoute
-from agent_runtime.server.pages import CursorParameter, Limit, page_of
+from agent_runtime.server.pages import Limit, page_of
 from agent_runtime.server.parts import TheKernel, TheService
 from agent_runtime.server.routes.jobs import ScopeParameter
-from agent_runtime.values.budget import EntryKey, LedgerEntry, LedgerFilter
-from agent_runtime.values.checks import check_text
-from llm_client.json_text import dumps, loads
+from agent_runtime.values.budget import LedgerFilter
+from agent_runtime.values.checks import MAX_COUNT
 
 router = APIRouter(prefix="/v1/ledger", tags=["ledger"], route_class=JsonRoute)
 
@@ -27,7 +25,7 @@ Since = Annotated[AwareDatetime | None, Query(description="From this moment on."
 Until = Annotated[AwareDatetime | None, Query(description="Before this moment.")]
 
 
-@router.get("/entries")
+@router.get("/entries", response_model=Page[schemas.Entry])
 async def list_entries(
     caller: Reader,
     kernel: TheKernel,
@@ -38,8 +36,10 @@ async def list_entries(
     since: Since = None,
     until: Until = None,
     limit: Limit = 100,
-    cursor: CursorParameter = None,
-) -> Page[schemas.Entry]:
+    cursor: Annotated[
+        int | None, Query(ge=0, le=MAX_COUNT, description="Where to go on: `next` of the page before.")
+    ] = None,
+) -> Response:
     """List what was spent, in the order in which it was written: every request to a model, failed and lost ones too."""
     wanted = LedgerFilter(
         scope_id=caller.sees(scope_id),
@@ -48,22 +48,11 @@ async def list_entries(
         type=type,
         since=since,
         until=until,
-        after=None if cursor is None else _key_in(cursor, caller),
+        after=cursor,
         limit=limit + 1,
     )
-    return page_of(await kernel.storage.ledger_entries(wanted), limit, schemas.Entry.of, _cursor)
-
-
-def _cursor(entry: LedgerEntry) -> str:
-    return dumps([entry.scope_id, entry.entry_id]).decode()
-
-
-def _key_in(cursor: str, caller: Caller) -> EntryKey:
-    try:
-        scope, entry = loads(cursor)
-    except (ValueError, TypeError):
-        raise InvalidInput("cursor is what a page gave as `next`") from None
-    return EntryKey(check_text("cursor", caller.sees(scope)), check_text("cursor", entry))
+    found = await kernel.storage.ledger_entries(wanted)
+    return await page_of(found, schemas.Entry.of, lambda entry: str(entry.position), limit=limit)
 
 
 @router.get("/costs")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from agent_runtime.client import models as schemas
+from agent_runtime.client.models import Page
 from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.server.access import WATCHING, Reader
 from agent_runtime.server.bodies import JsonRoute
+from agent_runtime.server.pages import MAX_READ_BYTES, CursorParameter, Limit, page_of, written
 from agent_runtime.server.parts import TheKernel, TheService
 from agent_runtime.server.routes.jobs import ScopeParameter
 from agent_runtime.values.action import ActionStatus
@@ -21,10 +24,8 @@ SHOWN = 10
 """Jobs and questions of a first page."""
 
 
-@router.get("/overview")
-async def get_overview(
-    caller: Reader, service: TheService, scope_id: ScopeParameter = None
-) -> schemas.Overview:
+@router.get("/overview", response_model=schemas.Overview)
+async def get_overview(caller: Reader, service: TheService, scope_id: ScopeParameter = None) -> Response:
     """Return what a first page shows: how many jobs stand how, what waits for people, the newest jobs, and what was spent today."""
     kernel, scope = service.kernel, caller.sees(scope_id)
     now = kernel.clock.now()
@@ -32,28 +33,35 @@ async def get_overview(
     counts = await asyncio.gather(
         *(kernel.jobs.count(JobFilter(scope_id=scope, status=frozenset({status}))) for status in JobStatus)
     )
-    pending = await kernel.storage.list_actions(scope_id=scope, status=ActionStatus.PENDING, limit=SHOWN)
-    newest = await kernel.jobs.list(JobFilter(scope_id=scope, limit=SHOWN))
+    pending, _ = await kernel.storage.part_of_actions(
+        scope_id=scope, status=ActionStatus.PENDING, limit=SHOWN, max_bytes=MAX_READ_BYTES
+    )
+    newest, _ = await kernel.jobs.part(JobFilter(scope_id=scope, limit=SHOWN), max_bytes=MAX_READ_BYTES)
     async with service.long_read(caller.name):
         spent = await kernel.ledger.total(scope_id=scope, since=midnight)
-    workers = [worker for worker in await kernel.storage.list_workers() if not worker.only_waits]
-    return schemas.Overview(
-        scope_id=scope,
-        jobs=dict(zip(JobStatus, counts, strict=True)),
-        pending_actions=[schemas.Action.of(action) for action in pending],
-        newest_jobs=[schemas.Job.of(job) for job in newest],
-        spent_today=schemas.Spent.of(spent),
-        workers=len(workers),
-        as_of=now,
+    sees_workers = caller.scope_id is None  # as `/v1/workers`, which tells of the installation
+    workers = await kernel.storage.list_workers() if sees_workers else ()
+    return await written(
+        lambda: schemas.Overview(
+            scope_id=scope,
+            jobs=dict(zip(JobStatus, counts, strict=True)),
+            pending_actions=list(map(schemas.Action.in_list, pending)),
+            newest_jobs=list(map(schemas.Job.in_list, newest)),
+            spent_today=schemas.Spent.of(spent),
+            workers=sum(not worker.only_waits for worker in workers) if sees_workers else None,
+            as_of=now,
+        )
     )
 
 
-@router.get("/workers", dependencies=[WATCHING])
-async def list_workers(kernel: TheKernel) -> list[schemas.Worker]:
-    """List the processes that execute jobs, or wait to. It takes a key for all scopes."""
-    found = sorted(await kernel.storage.list_workers(), key=_began)
-    return [schemas.Worker.of(worker) for worker in found]
+@router.get("/workers", dependencies=[WATCHING], response_model=Page[schemas.Worker])
+async def list_workers(kernel: TheKernel, limit: Limit = 100, cursor: CursorParameter = None) -> Response:
+    """List the processes that execute jobs, or wait to, in the order of their beginning. It takes a key for all scopes."""
+    found = sorted(await kernel.storage.list_workers(), key=_place)
+    page = [worker for worker in found if cursor is None or _place(worker) > cursor]
+    return await page_of(page, schemas.Worker.of, _place, limit=limit)
 
 
-def _began(worker: WorkerRecord) -> str:
-    return worker.started_at.isoformat()
+def _place(worker: WorkerRecord) -> str:
+    """Return what workers are sorted by, which says where a page goes on even if the worker has gone."""
+    return f"{worker.started_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z {worker.worker_id}"

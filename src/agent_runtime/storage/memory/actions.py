@@ -39,15 +39,13 @@ class ActionReader:
         before: str | None = None,
     ) -> Sequence[ActionRecord]:
         """Return actions, newest first."""
-        found = [
-            action
-            for action in self._state.actions.values()
-            if scope_id in (None, action.scope_id)
-            and job_id in (None, action.job_id)
-            and status in (None, action.status)
-            and (before is None or action.action_id < before)
-        ]
-        return sorted(found, key=lambda action: action.action_id, reverse=True)[:limit]
+        return _newest(self._state, scope_id, job_id, status, before)[:limit]
+
+
+class ActionLists:
+    """Reads actions for lists of many."""
+
+    _state: State
 
     async def part_of_actions(
         self,
@@ -60,9 +58,7 @@ class ActionReader:
         before: str | None = None,
     ) -> Part[ActionRecord]:
         """Return actions, newest first, as far as they are short enough."""
-        found = await self.list_actions(
-            scope_id=scope_id, job_id=job_id, status=status, limit=limit + 1, before=before
-        )
+        found = _newest(self._state, scope_id, job_id, status, before)
         sizes = ((number, _bytes_of(action)) for number, action in enumerate(found[:limit], 1))
         upto = last_of_page(sizes, max_bytes) or 0
         return Part(found[:upto], upto < len(found))
@@ -71,6 +67,20 @@ class ActionReader:
         """Return how many actions wait for an answer, and since when."""
         asked = [action.created_at for action in self._state.actions.values() if action.is_pending]
         return Pending(len(asked), min(asked, default=None))
+
+
+def _newest(
+    state: State, scope_id: str | None, job_id: str | None, status: ActionStatus | None, before: str | None
+) -> list[ActionRecord]:
+    found = [
+        action
+        for action in state.actions.values()
+        if scope_id in (None, action.scope_id)
+        and job_id in (None, action.job_id)
+        and status in (None, action.status)
+        and (before is None or action.action_id < before)
+    ]
+    return sorted(found, key=lambda action: action.action_id, reverse=True)
 
 
 def _bytes_of(action: ActionRecord) -> int:

@@ -12,7 +12,7 @@ from agent_runtime.errors import FenceLost, JobSuspected
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.commit import Commit, NewEvent
 from agent_runtime.ports.journal import Claim, Listener
-from agent_runtime.storage.memory.actions import ActionReader
+from agent_runtime.storage.memory.actions import ActionLists, ActionReader
 from agent_runtime.storage.memory.commit import append, apply, check, drain_signals
 from agent_runtime.storage.memory.due import DueWork
 from agent_runtime.storage.memory.feed import Feed
@@ -36,6 +36,7 @@ class MemoryStorage(
     DueWork,
     JobReader,
     ActionReader,
+    ActionLists,
     LedgerReader,
     RuleReader,
     InboxReader,

@@ -61,6 +61,12 @@ class ActionReader:
         found = await self._connections.fetch(text, *parameters)
         return [_action(row) for row in found]
 
+
+class ActionLists:
+    """Reads actions for lists of many."""
+
+    _connections: Connections
+
     async def part_of_actions(
         self,
         *,

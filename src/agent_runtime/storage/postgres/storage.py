@@ -14,7 +14,7 @@ from agent_runtime.ports.journal import Claim, Listener, RemoteChange
 from agent_runtime.ports.live_channel import LiveChannel
 from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.postgres import statements as sql
-from agent_runtime.storage.postgres.actions import ActionReader
+from agent_runtime.storage.postgres.actions import ActionLists, ActionReader
 from agent_runtime.storage.postgres.apply import Claimed
 from agent_runtime.storage.postgres.change_notifier import PostgresChangeNotifier
 from agent_runtime.storage.postgres.claims import ClaimReader
@@ -55,6 +55,7 @@ class PostgresStorage(
     DueWork,
     JobReader,
     ActionReader,
+    ActionLists,
     LedgerReader,
     RuleReader,
     InboxReader,

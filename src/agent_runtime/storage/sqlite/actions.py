@@ -58,6 +58,12 @@ class ActionReader:
         found = await self._reader.rows(*asked)
         return list(map(_action, found))
 
+
+class ActionLists:
+    """Reads actions for lists of many."""
+
+    _reader: Reader
+
     async def part_of_actions(
         self,
         *,

@@ -16,7 +16,7 @@ from agent_runtime.ports.journal import Claim, Listener
 from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.ends import Ends
 from agent_runtime.storage.sqlite import statements as sql
-from agent_runtime.storage.sqlite.actions import ActionReader
+from agent_runtime.storage.sqlite.actions import ActionLists, ActionReader
 from agent_runtime.storage.sqlite.claims import EVENTS, claim, drain_signals, has_slot
 from agent_runtime.storage.sqlite.commit import apply
 from agent_runtime.storage.sqlite.connection import Durability, address
@@ -50,6 +50,7 @@ class SQLiteStorage(
     DueWork,
     JobReader,
     ActionReader,
+    ActionLists,
     LedgerReader,
     RuleReader,
     InboxReader,
