@@ -50,12 +50,13 @@ bench: $(DEV) $(BENCH) ## compare with the vendors' SDKs, LangGraph and DBOS (AR
 	$(VENV)/bin/python benchmarks/logging/run_peers.py $(ARGS)
 	$(VENV)/bin/python benchmarks/logging/run_rows.py $(ARGS)
 	$(VENV)/bin/python benchmarks/server/run_service.py $(ARGS)
+	$(VENV)/bin/python benchmarks/server/run_peers.py $(ARGS)
 
 docs: $(DOCS) ## build the documentation into build/docs and check its links
 	scripts/docs
 
 clean: ## remove everything the targets made
-	rm -rf .venv .venv-python* .venv-lock .venv-bench-peers .venv-bench-client .venv-bench-litellm .venv-bench-langfuse .venv-docs build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache .cache
+	rm -rf .venv .venv-python* .venv-lock .venv-bench-peers .venv-bench-client .venv-bench-litellm .venv-bench-langfuse .venv-bench-services .venv-docs build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache .cache
 
 ifdef LOCKED
 $(RUNTIME): pyproject.toml scripts/venv $(LOCK)

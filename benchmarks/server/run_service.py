@@ -23,6 +23,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "benchmarks" / "runtime"))
 
+from asking import Connection, rate  # noqa: E402
 from postgres_server import bench_server  # noqa: E402
 
 from agent_runtime import Role, RuntimeKernel  # noqa: E402
@@ -31,7 +32,6 @@ from agent_runtime.server.running import serving  # noqa: E402
 from agent_runtime.storage.migrate import migrate_postgres  # noqa: E402
 
 RECORD = ROOT / "docs" / "benchmarks" / "service.md"
-SECONDS = 5.0
 CONNECTIONS = 16
 READERS, JOBS, EVENTS = 1_000, 100, 50
 
@@ -99,41 +99,6 @@ async def service(storage: str) -> AsyncIterator[tuple[str, str]]:
         process.wait(30)
 
 
-async def rate(connections: list[Any], ask: Any) -> float:
-    """Return how many requests a second are answered, over some connections."""
-    done, until = 0, time.perf_counter() + SECONDS
-
-    async def go_on(connection: Any) -> None:
-        nonlocal done
-        while time.perf_counter() < until:
-            await ask(connection)
-            done += 1
-
-    await asyncio.gather(*map(go_on, connections))
-    return done / SECONDS
-
-
-class Connection:
-    """One connection that asks and reads, with as little work as can be: who measures a service must not be slower than it."""
-
-    def __init__(self, url: str, key: str) -> None:
-        self._host, self._port = url.removeprefix("http://").split(":")
-        self._head = f"Host: x\r\nX-API-Key: {key}\r\nContent-Type: application/json\r\n"
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        if self._streams is None or self._streams[0].at_eof():  # an idle one was closed
-            self._streams = await asyncio.open_connection(self._host, int(self._port))
-        reader, writer = self._streams
-        content = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(content)}\r\n\r\n"
-        writer.write(head.encode() + content)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        told = await reader.readexactly(length)
-        return int(answer[9:12]), json.loads(told)
-
-
 class Crowd:
     """Readers of jobs, each on a connection of its own, with as little work for each as can be."""
 
@@ -194,7 +159,7 @@ async def delivered(
 
 async def measure(storage: str) -> Measured:
     async with service(storage) as (url, key):
-        connections = [Connection(url, key) for _ in range(CONNECTIONS)]
+        connections = [Connection(url, f"X-API-Key: {key}\r\n") for _ in range(CONNECTIONS)]
 
         async def submit(connection: Connection) -> str:
             status, job = await connection.ask("POST", "/v1/jobs", {"operator": "echo", "input": {"n": 1}})
@@ -248,7 +213,7 @@ machine, over {CONNECTIONS} connections. Both have the same cores, and Postgres 
 {table}
 
 A thousand readers follow {JOBS} jobs, ten each, while every job writes {EVENTS} entries, one each 50 ms or as fast as their commits allow: everything in one process. The slowest are those of the first moment, when a thousand connections
-are made at once. Nothing is lost. How other services do is not measured yet.
+are made at once. Nothing is lost. [Others](service-peers.md) are measured beside it.
 """
 
 
