@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NotRequired, TypedDict
 
+import httpx2
 from mcp_types import ElicitResult
 
 from agent_runtime import ActionSpec, Operator, OperatorContext, RuntimeKernel
@@ -130,3 +132,20 @@ INITIALIZE = {
         "clientInfo": {"name": "test", "version": "1"},
     },
 }
+
+
+def call_of(tool: str, arguments: Any = None, *, number: int = 1, **params: Any) -> dict[str, Any]:
+    """Return a call, as clients of before 2026-07-28 write it."""
+    return {
+        "jsonrpc": "2.0",
+        "id": number,
+        "method": "tools/call",
+        "params": {"name": tool, "arguments": arguments or {}, **params},
+    }
+
+
+def said_in(answer: httpx2.Response) -> Any:
+    """Return the message of an answer, which comes as a stream or as JSON."""
+    if not answer.headers["content-type"].startswith("text/event-stream"):
+        return answer.json()
+    return json.loads([line for line in answer.text.splitlines() if line.startswith("data: ")][-1][6:])

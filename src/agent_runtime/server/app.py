@@ -54,7 +54,14 @@ _ROUTERS = (
     health,
     metrics,
 )
-_HEADERS: Final = ("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID")
+_HEADERS: Final = (
+    "Authorization",
+    "X-API-Key",
+    "Content-Type",
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "traceparent",
+)
 _MCP_HEADERS: Final = ("Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name", "Mcp-Session-Id")
 """What pages of other origins may send, where they are let in."""
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from mcp import MCPError
 
-from agent_runtime import Role, RuntimeKernel
+from agent_runtime import OperatorContext, Role, RuntimeKernel
 from agent_runtime.server import ServerConfig
 from agent_runtime.server.mcp import waiting
-from support.kernels import until
-from support.mcp_clients import mcp_client
+from agent_runtime.storage.memory import MemoryStorage
+from support.kernels import QUICK, until
+from support.mcp_clients import mcp_client, text_of
 from support.mcp_scene import (
     HEADERS,
     INITIALIZE,
     OPERATORS,
+    call_of,
+    said_in,
     serving,
 )
 from support.service import problem_in, served
@@ -124,3 +129,107 @@ async def test_it_can_be_left_out() -> None:
         service.client(await service.key()) as client,
     ):
         problem_in(await client.post("/mcp", json=INITIALIZE), 404)
+
+
+WRONG = {f"a{number}": 1 for number in range(100_000)}
+
+
+@pytest.mark.parametrize("headers", [{}, {"Mcp-Protocol-Version": "2026-07-28"}])
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        (call_of("count", inputResponses=WRONG), 413),
+        (call_of("count", inputResponses={"a": {"action": "accept", "content": WRONG}}), 413),
+        (call_of("count", inputResponses=dict(list(WRONG.items())[:3_000])), 413),
+        (call_of("count", _meta=WRONG), 413),
+        ({**INITIALIZE, "params": {"capabilities": {"experimental": WRONG}}}, 413),
+        ({**call_of("count"), "more": WRONG}, 413),
+        (call_of("count", WRONG), 413),
+        (call_of("count", {"rows": [[]] * 30_000}), 413),
+        ([call_of("count")] * 10_000, 400),
+        ("[" * 100_000, 400),
+        ("no JSON", 400),
+    ],
+)
+async def test_a_message_of_more_than_anybody_means_is_refused_before_it_is_looked_at(
+    message: Any, status: int, headers: Mapping[str, str]
+) -> None:
+    """What the SDK makes of each would hold the event loop, for a second or longer, whoever may send it."""
+    body = message if isinstance(message, str) else json.dumps(message)
+    async with (
+        serving(config={"max_body_bytes": 4_000_000}) as service,
+        service.client(await service.key(Role.VIEWER), **HEADERS, **headers) as client,
+    ):
+        refused = await client.post("/mcp", content=body)
+        assert (refused.status_code, said_in(refused)["id"]) == (status, None)
+        assert len(refused.content) < 500
+        assert not await service.kernel.jobs.list()
+
+
+async def test_as_many_values_as_a_model_writes_are_taken() -> None:
+    async with serving() as service, mcp_client(service) as client:
+        rows = {"rows": [{"a": number, "b": "t"} for number in range(5_000)]}
+        assert not (await client.call_tool("count", rows)).is_error
+
+
+async def test_long_results_are_cut_and_hold_nobody_up() -> None:
+    async def long(context: OperatorContext, given: Any) -> Any:
+        return "x" * given["characters"]
+
+    async def wide(context: OperatorContext, given: Any) -> Any:
+        return {"rows": list(range(given["rows"]))}
+
+    kernel = RuntimeKernel(operators={"long": long, "wide": wide})
+    async with serving(kernel) as service, mcp_client(service) as client:
+        cut = text_of(await client.call_tool("long", {"characters": 3_000_000}))
+        assert cut.startswith("x" * 1_000_000)
+        assert len(cut) < 1_100_000
+        assert f"{3_000_000 - 1024 * 1024:,} characters more" in cut
+        whole = await client.call_tool("long", {"characters": 1024 * 1024})
+        assert text_of(whole) == "x" * 1024 * 1024
+
+        many = await client.call_tool("wide", {"rows": 50_000})
+        assert many.structured_content is None
+        assert json.loads(text_of(many)) == {"rows": list(range(50_000))}
+        few = await client.call_tool("wide", {"rows": 4_000})
+        assert few.structured_content == json.loads(text_of(few))
+
+
+async def test_a_burst_of_calls_takes_no_more_places_than_there_are() -> None:
+    class SharedStorage(MemoryStorage):
+        """One whose workers are looked for."""
+
+        is_shared = True
+
+        async def list_workers(self) -> Any:
+            await asyncio.sleep(0)
+            return await super().list_workers()
+
+    kernel = RuntimeKernel(storage=SharedStorage(), operators=OPERATORS, options=QUICK)
+    async with (
+        serving(kernel, config={"max_streams_per_key": 3}) as service,
+        service.client(await service.key(), **HEADERS) as client,
+    ):
+        calls = [asyncio.ensure_future(client.post("/mcp", json=call_of("wait"))) for _ in range(12)]
+
+        async def refused() -> Any:
+            done = [call for call in calls if call.done()]
+            return done if len(done) == 9 else None
+
+        for call in await until(refused):
+            assert said_in(call.result())["error"]["data"] == {"status": 429}
+        assert len(service.app.state.service.readers) == 3
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_a_page_may_send_its_trace() -> None:
+    origin = "https://console.example.com"
+    async with serving(config={"cors_origins": (origin,)}) as service, service.client() as client:
+        asked = {
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type,mcp-method,traceparent",
+        }
+        assert (await client.options("/mcp", headers=asked)).status_code == 200

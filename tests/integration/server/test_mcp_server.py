@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from mcp import MCPError
 
-from agent_runtime import Role, RuntimeKernel
+from agent_runtime import Operator, OperatorContext, Role, RuntimeKernel
 from agent_runtime.server import McpConfig
 from agent_runtime.server.mcp.endpoint import server_of
 from agent_runtime.server.mcp.refusals import PERMISSIONS, WITHOUT
@@ -54,6 +54,73 @@ async def test_every_operator_is_a_tool_as_it_describes_itself() -> None:
         assert [tool.name for tool in (await client.list_tools()).tools] == ["ship"]
         with pytest.raises(MCPError, match="there is no tool 'count'"):
             await client.call_tool("count", {})
+
+
+class Odd(Operator):
+    """Says of itself what cannot be said."""
+
+    def __init__(self, name: str, schema: Any, description: str | None = None) -> None:
+        self._name = name
+        self._schema = schema
+        self.description = description
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def input_schema(self) -> Any:
+        if isinstance(self._schema, Exception):
+            raise self._schema
+        return self._schema
+
+    async def execute(self, input_data: Any, context: OperatorContext) -> Any:
+        return "done"
+
+
+NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_what_one_operator_says_of_itself_takes_no_tool_away(
+    mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = {
+        "raises": (ValueError("not today"), {"type": "object"}),
+        "set": ({"type": "object", "enum": {1, 2}}, {"type": "object"}),
+        "text": ({"type": "string"}, {"type": "object"}),
+        "list": ([1], {"type": "object"}),
+        "half": ({"type": "object", "title": "\ud800"}, {"type": "object", "title": "\ufffd"}),
+        "untyped": ({"required": ["a"]}, {"type": "object", "required": ["a"]}),
+        "recursive": (
+            {"$ref": "#/$defs/Node", "$defs": {"Node": NODE}},
+            {"type": "object", "$ref": "#/$defs/Node", "$defs": {"Node": NODE}},
+        ),
+        "perhaps": ({"type": ["object", "null"]}, {"type": "object"}),
+        "elsewhere": (
+            {"type": "object", "$ref": "https://example.com/schema"},
+            {"type": "object", "$ref": "https://example.com/schema"},
+        ),
+        "slow": (
+            {"type": "object", "properties": {"a": {"pattern": "^(a+)+$"}}},
+            {"type": "object", "properties": {"a": {"pattern": "^(a+)+$"}}},
+        ),
+    }
+    operators = {name: Odd(name, schema, "half \ud800") for name, (schema, _) in said.items()}
+    kernel = RuntimeKernel(operators=operators, options=QUICK)
+    async with serving(kernel) as service, mcp_client(service, mode=mode) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+
+        assert {name: tool.input_schema for name, tool in tools.items()} == {
+            name: told for name, (_, told) in said.items()
+        }
+        assert tools["half"].description == "half \ufffd"
+        for name in said:
+            result = await client.call_tool(name, {"a": "a" * 40 + "!"})
+            assert text_of(result) == "done", name
+    logged = [record.getMessage() for record in caplog.records]
+    assert any("`input_schema` cannot be read" in line for line in logged)
+    assert any("the operator 'set' is none" in line for line in logged)
 
 
 @pytest.mark.parametrize("sessions", [False, True])

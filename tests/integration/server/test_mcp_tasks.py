@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from mcp import MCPError
 from mcp_types import ElicitResult
 
-from agent_runtime import Role, RuntimeKernel
+from agent_runtime import ActionSpec, OperatorContext, Role, RuntimeKernel
 from support.kernels import QUICK, opened, status_becomes, until
 from support.mcp_clients import Tasks, created, job_of, mcp_client, task
 from support.mcp_scene import (
@@ -245,3 +246,65 @@ async def test_a_header_that_names_another_task_is_refused() -> None:
         async with service.client(key, **said) as http:
             answer = await http.post("/mcp", json=body)
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32020)
+
+
+async def two(context: OperatorContext, given: Any) -> Any:
+    questions = [ActionSpec(type="confirm", payload={"message": text}) for text in ("A?", "B?")]
+    answers = await context.gather(*(context.action(question) for question in questions))
+    return [dict(answer.resolution or {}) for answer in answers]
+
+
+@pytest.mark.parametrize(
+    "other", [{"action": "cancel"}, {"action": "accept", "content": {"confirmed": "perhaps"}}]
+)
+@pytest.mark.parametrize("as_task", [False, True])
+async def test_of_several_answers_each_is_taken_for_itself(as_task: bool, other: Any) -> None:
+    kernel = RuntimeKernel(operators={"two": two}, options=QUICK)
+    async with (
+        serving(kernel, task_after=0.05) as service,
+        mcp_client(service, tasks=Tasks(), person=yes) as client,
+    ):
+        task_id = await created(client, "two")
+
+        async def asked() -> Any:
+            pending = await kernel.actions.list_pending()
+            return pending if len(pending) == 2 else None
+
+        newest, oldest = await until(asked)
+        answers = {
+            newest.action_id: other,
+            oldest.action_id: {"action": "accept", "content": {"confirmed": True}},
+        }
+        if as_task:
+            with suppress(MCPError):  # one was none
+                await task(client.session, "update", task_id, inputResponses=answers)
+        else:
+            async with mcp_client(service, person=yes) as caller:
+                given = {name: ElicitResult.model_validate(answer) for name, answer in answers.items()}
+                await caller.session.call_tool(
+                    "two", {}, input_responses=given, request_state=task_id, allow_input_required=True
+                )
+
+        assert [action.action_id for action in await kernel.actions.list_pending()] == [newest.action_id]
+
+
+async def test_a_form_lists_no_more_choices_than_a_person_reads() -> None:
+    choices = ["a" * 100] * 10_000
+    question = {"type": "choose", "payload": {"message": "Which?", "choices": choices}}
+    async with (
+        serving(task_after=0.05) as service,
+        mcp_client(service, tasks=Tasks(), person=yes) as client,
+    ):
+        task_id = await created(client, "ask", **question)
+
+        async def asked() -> Any:
+            told = await task(client.session, "get", task_id)
+            return told if told["status"] == "input_required" else None
+
+        ((key, form),) = (await until(asked))["inputRequests"].items()
+        assert "enum" not in form["params"]["requestedSchema"]["properties"]["choice"]
+        assert len(form["params"]["message"]) < 5_000
+        assert "all of it stands in the action" in form["params"]["message"]
+        answer = {key: {"action": "accept", "content": {"choice": choices[0]}}}
+        await task(client.session, "update", task_id, inputResponses=answer)
+        assert not await service.kernel.actions.list_pending()

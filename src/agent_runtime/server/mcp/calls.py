@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from typing import Final
 
@@ -12,7 +13,6 @@ from mcp_types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
-    ElicitResult,
     InputRequiredResult,
     ListToolsResult,
     PaginatedRequestParams,
@@ -29,16 +29,16 @@ from agent_runtime.server.mcp.clients import asks_people, asks_within_session, k
 from agent_runtime.server.mcp.config import McpConfig
 from agent_runtime.server.mcp.offered import OfferedTool, OfferedTools
 from agent_runtime.server.mcp.progress import Report
-from agent_runtime.server.mcp.questions import answer, form_of, forms_of, open_questions
-from agent_runtime.server.mcp.refusals import Context, caller_of, request_of
+from agent_runtime.server.mcp.questions import answer, form_of, forms_of, problem_of, take_answers
+from agent_runtime.server.mcp.refusals import Context, caller_of, left_of, request_of
 from agent_runtime.server.mcp.results import failed, refused
 from agent_runtime.server.mcp.tasks import Tasks
 from agent_runtime.server.mcp.waiting import Ask, Wait, Waited, Why
 from agent_runtime.server.parts import Service
 from agent_runtime.values.action import ActionRecord
 from llm_client.background import in_background
+from llm_client.errors import ConfigurationError
 from llm_client.json_text import JsonObject
-from llm_client.public_text import public_text
 from llm_client.tools.mcp import OPERATION_ID
 from llm_client.turns import read_aside
 
@@ -46,13 +46,12 @@ PAGE: Final = 100
 """Tools in one answer."""
 ATTEMPTS: Final = 5
 """How often a client is asked anew within a session whose answers are none."""
-MAX_PROBLEM: Final = 500
-"""Characters of what was wrong with an answer."""
 CALL_NAMES: Final = ("agent-runtime/idempotency-key", OPERATION_ID, "claudecode/toolUseId")
 """Names under which clients say in `_meta` which call this is; a second request with the same one gets the same job. The second is what an
 `McpServer` of ours sends, the third what Claude Code does."""
 
 CallResult = CallToolResult | InputRequiredResult | dict[str, object]
+Submitted = ExecutionHandle | AgentRuntimeError | ConfigurationError
 
 
 class Calls:
@@ -92,32 +91,52 @@ class Calls:
         caller = caller_of(context)
         if not self._service.readers.has_room(caller.name):
             raise HTTPException(429, "too many calls wait already")
-        try:
-            tool = await self._tools.get(params.name)
-        except UnknownOperator as error:
-            raise MCPError(INVALID_PARAMS, f"there is no tool {params.name[:200]!r}") from error
         with self._service.readers.one_more(caller.name):
+            try:
+                tool = await self._tools.get(params.name)
+            except UnknownOperator as error:
+                raise MCPError(INVALID_PARAMS, f"there is no tool {params.name[:200]!r}") from error
             try:
                 if params.request_state is not None:
                     return await self._went_on(context, params, tool)
-                key = _key_of(context)
-                handle = await self._submitted(context, params, tool, key)
+                return await self._made(context, params, tool)
             except StorageError:
                 raise
             except AgentRuntimeError as error:  # which a model may read, and do better
                 return failed(error)
-            return await self._waited(context, handle, is_known=key is not None)
 
-    async def _submitted(
+    async def _made(self, context: Context, params: CallToolRequestParams, tool: OfferedTool) -> CallResult:
+        """Submit a job and wait for it. It is cancelled when its caller leaves and cannot come back to it, in whichever moment."""
+        key = _key_of(context)
+        request = await self._request_of(context, params, tool, key)
+        submitting = in_background(self._submitted(request), name="submitting the job of a call")
+        try:
+            handle = await asyncio.shield(submitting)
+            if not isinstance(handle, ExecutionHandle):
+                raise handle
+            waited = await self._waited(context, handle)
+        except asyncio.CancelledError:
+            self._left(submitting, is_known=key is not None)
+            raise
+        if waited is None:
+            self._left(submitting, is_known=key is not None)
+        return waited or _gone()
+
+    def _left(self, submitting: asyncio.Task[Submitted], *, is_known: bool) -> None:
+        """Cancel a job whose caller has left, unless it is to go on, or the process ends."""
+        if self._config.cancel_on_leave and not is_known and not self._service.stopping.is_set():
+            in_background(_cancelled(submitting), name="cancelling a job whose caller has left")
+
+    async def _request_of(
         self, context: Context, params: CallToolRequestParams, tool: OfferedTool, key: str | None
-    ) -> ExecutionHandle:
-        """Return the job of a call: a new one, or that of the same call before."""
+    ) -> ExecutionRequest:
+        """Return what a call asks for. Raises `InvalidInput` for arguments that do not fit."""
         caller = caller_of(context)
         given = dict(params.arguments or {})
         problems = await read_aside(given, lambda: problems_of(given, tool.input_schema))
         if problems:
             raise InvalidInput(f"the arguments do not match the tool's schema: {'; '.join(problems)}")
-        request = ExecutionRequest(
+        return ExecutionRequest(
             operator=tool.operator,
             input=given,
             scope_id=caller.acts_in(None),
@@ -125,7 +144,13 @@ class Calls:
             idempotency_key=key,
             traceparent=_traceparent_of(context),
         )
-        return await self._service.kernel.execute(request)
+
+    async def _submitted(self, request: ExecutionRequest) -> Submitted:
+        """Return the job of a call – a new one, or that of the same call before – or why there is none."""
+        try:
+            return await self._service.kernel.execute(request)
+        except (AgentRuntimeError, ConfigurationError) as error:
+            return error
 
     async def _went_on(
         self, context: Context, params: CallToolRequestParams, tool: OfferedTool
@@ -139,35 +164,22 @@ class Calls:
         job = await handle.job()
         if job.operator != tool.operator:
             raise UnknownJob("this job is of another tool")
-        given, problems = params.input_responses or {}, {}
-        for action in await open_questions(kernel, job.job_id, caller):
-            said = given.get(action.action_id)
-            if not isinstance(said, ElicitResult):
-                continue
-            if said.action == "cancel":
-                return refused(
-                    f"job {job.job_id} waits for an answer that was not given", "UNANSWERED", job.job_id
-                )
-            try:
-                await answer(kernel, action, said, caller)
-            except InvalidInput as error:  # it is asked again, and told why
-                problems[action.action_id] = public_text(str(error), MAX_PROBLEM)
-        return await self._waited(context, handle, is_known=True, problems=problems)
+        taken = await take_answers(kernel, job.job_id, params.input_responses or {}, caller)
+        if taken.dismissed:
+            return refused(
+                f"job {job.job_id} waits for an answer that was not given", "UNANSWERED", job.job_id
+            )
+        # What was no answer is asked again, and told why.
+        return await self._waited(context, handle, problems=taken.problems) or _gone()
 
     async def _waited(
-        self,
-        context: Context,
-        handle: ExecutionHandle,
-        *,
-        is_known: bool,
-        problems: Mapping[str, str] | None = None,
-    ) -> CallResult:
-        """Wait for a job.
+        self, context: Context, handle: ExecutionHandle, *, problems: Mapping[str, str] | None = None
+    ) -> CallResult | None:
+        """Wait for a job; `None` when nobody does any more.
 
         Args:
             context: The request.
             handle: The job.
-            is_known: Whether the client can come back to it.
             problems: What was wrong with answers, by question.
         """
         tasks = knows_tasks(context)
@@ -175,36 +187,45 @@ class Calls:
             self._service,
             handle,
             caller_of(context),
+            left=left_of(context),
             report=_report_to(context),
             answers=asks_people(context),
             ask=_asking(self._service.kernel, context),
         )
-        try:
-            waited = await wait.until(self._config.task_after if tasks else self._config.longest_call)
-        except asyncio.CancelledError:
-            if self._config.cancel_on_leave and not is_known and not self._service.stopping.is_set():
-                in_background(
-                    handle.cancel("its caller has left"), name="cancelling a job whose caller has left"
-                )
-            raise
+        waited = await wait.until(self._config.task_after if tasks else self._config.longest_call)
+        if waited.why is Why.LEFT:
+            return None
         if waited.result is not None:
             return waited.result
         if tasks and waited.why is not Why.REVOKED:
-            return await self._tasks.created(handle)
-        return _unfinished(handle, waited, problems or {})
+            with suppress(StorageError):  # which is away just now; then the client is told of the job
+                return await self._tasks.created(handle)
+        return await _unfinished(handle, waited, problems or {})
+
+
+async def _cancelled(submitting: asyncio.Task[Submitted]) -> None:
+    """Cancel a job, once it is there."""
+    submitted = await submitting
+    if isinstance(submitted, ExecutionHandle):
+        await submitted.cancel("its caller has left")
+
+
+def _gone() -> CallToolResult:
+    """Return what nobody hears any more."""
+    return refused("its caller has left", "LEFT")
 
 
 def _told(tool: OfferedTool) -> Tool:
     return Tool(name=tool.name, description=tool.description, input_schema=dict(tool.input_schema))
 
 
-def _unfinished(handle: ExecutionHandle, waited: Waited, problems: Mapping[str, str]) -> CallResult:
+async def _unfinished(handle: ExecutionHandle, waited: Waited, problems: Mapping[str, str]) -> CallResult:
     """Return what a client is told that knows nothing of tasks, of a job that has not ended."""
     job_id = handle.job_id
     match waited.why:
         case Why.ASKED:
             return InputRequiredResult(
-                input_requests=forms_of(waited.questions, problems), request_state=job_id
+                input_requests=await forms_of(waited.questions, problems), request_state=job_id
             )
         case Why.BLOCKED:
             return refused(
@@ -232,7 +253,7 @@ def _asking(kernel: Kernel, context: Context) -> Ask | None:
             try:
                 await answer(kernel, action, said, caller_of(context))
             except InvalidInput as error:
-                problem = public_text(str(error), MAX_PROBLEM)
+                problem = problem_of(error)
             else:
                 return
 

@@ -24,9 +24,10 @@ from agent_runtime.server.access import CALLER, Caller
 from agent_runtime.server.mcp.calls import Calls
 from agent_runtime.server.mcp.clients import TASKS
 from agent_runtime.server.mcp.config import McpConfig
+from agent_runtime.server.mcp.messages import Refused, read_message
 from agent_runtime.server.mcp.offered import OfferedTools
 from agent_runtime.server.mcp.origins import may_come_from
-from agent_runtime.server.mcp.refusals import guarded
+from agent_runtime.server.mcp.refusals import LEFT, guarded
 from agent_runtime.server.mcp.sessions import Sessions
 from agent_runtime.server.mcp.tasks import TaskParams, Tasks, UpdateParams
 from agent_runtime.server.parts import Service
@@ -112,7 +113,9 @@ class McpEndpoint:
             return
         await self._start()
         scope["user"] = _user(caller)
-        with self._counted(scope["method"] == "POST"):
+        if scope["method"] == "POST":
+            await self._answer_message(headers, caller, scope, receive, send)
+        else:
             await self._answer(headers, caller, scope, receive, send)
 
     async def aclose(self) -> None:
@@ -120,14 +123,32 @@ class McpEndpoint:
         if self._running is not None:
             await self._running
 
+    async def _answer_message(
+        self, headers: Headers, caller: Caller, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer a request that brings a message, and tell whoever answers when its client has left."""
+        try:
+            given = await read_message(scope, receive)
+        except Refused as refused:
+            await refused.response(scope, receive, send)
+            return
+        if given is None:
+            return
+        left = scope[LEFT] = asyncio.Event()
+        with self._counted():
+            try:
+                await self._answer(headers, caller, scope, given, send)
+            finally:
+                left.set()  # within a session the SDK lets go of the answer alone
+
     @contextmanager
-    def _counted(self, is_call: bool) -> Iterator[None]:
-        """Count a request that is going to be answered; one that listens has no end of its own."""
-        self._answering += is_call
+    def _counted(self) -> Iterator[None]:
+        """Count a request that is going to be answered: one that only listens has no end of its own."""
+        self._answering += 1
         try:
             yield
         finally:
-            self._answering -= is_call
+            self._answering -= 1
             if not self._answering:
                 self._answered.set()
 

@@ -16,8 +16,11 @@ from agent_runtime.errors import UnknownOperator
 from agent_runtime.execution.operations.annotations import readable
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.operators.operator import AgentOperator, FunctionOperator, Operator
-from llm_client.json_text import JsonObject
+from llm_client.json_text import JsonObject, dumps, loads, whole_text, whole_value
+from llm_client.logs import logger_of
 from llm_client.tools.docstring import parse_docstring
+
+logger = logger_of(__name__)
 
 ANY_OBJECT: Final[JsonObject] = {"type": "object"}
 """What an operator takes that says nothing of it."""
@@ -90,7 +93,7 @@ class OfferedTools:
                 name=tool_name(name),
                 operator=name,
                 description=_description_of(known, name),
-                input_schema=_schema_of(known),
+                input_schema=_schema_of(known, name),
             )
             self._made[name] = (known, made)
         return made
@@ -105,10 +108,19 @@ def tool_name(operator: str) -> str:
 
 
 def _description_of(operator: object, name: str) -> str:
-    said = getattr(operator, "description", None)
+    said = _told_by(operator, "description")
     if not isinstance(said, str) or not said.strip():
         said = _docstring_of(operator)
-    return said.strip()[:MAX_DESCRIPTION] or f"Runs the operator {name}."
+    return whole_text(said.strip()[:MAX_DESCRIPTION]) or f"Runs the operator {name}."
+
+
+def _told_by(operator: object, name: str) -> object:
+    """Return an attribute of somebody's operator. One that raises is none: the other tools are there all the same."""
+    try:
+        return getattr(operator, name, None)
+    except Exception:  # whatever its property does
+        logger.exception("what an operator says as `%s` cannot be read", name)
+        return None
 
 
 def _docstring_of(operator: object) -> str:
@@ -120,13 +132,26 @@ def _docstring_of(operator: object) -> str:
     return parse_docstring(kind).description if kind.__doc__ else ""  # its own, not that of a base class
 
 
-def _schema_of(operator: object) -> JsonObject:
-    said = getattr(operator, "input_schema", None)
+def _schema_of(operator: object, name: str) -> JsonObject:
+    said = _told_by(operator, "input_schema")
     if said is None and isinstance(operator, FunctionOperator):
         said = _annotated(operator.function)
-    if isinstance(said, Mapping) and said.get("type") == "object":
-        return dict(said)
+    if isinstance(said, Mapping):
+        try:
+            return _of_an_object(loads(dumps(whole_value(dict(said)))))
+        except (TypeError, ValueError, RecursionError) as error:
+            logger.warning(
+                "the input schema of the operator %r is none, so it takes any object: %s", name, error
+            )
     return ASKED_AGENT if isinstance(operator, AgentOperator) else ANY_OBJECT
+
+
+def _of_an_object(schema: JsonObject) -> JsonObject:
+    """Return a schema that says it is one of an object, as the protocol wants it; raise `ValueError` where it is one of something else."""
+    kinds = schema.get("type", "object")
+    if kinds != "object" and not (isinstance(kinds, list) and "object" in kinds):
+        raise ValueError("arguments are an object")
+    return {**schema, "type": "object"}
 
 
 def _annotated(function: Callable[..., object]) -> object:

@@ -16,10 +16,6 @@ MAX_WORDS: Final = 500
 PER_SECOND: Final = 10.0
 BURST: Final = 50
 """Messages to one client: who joins a job late is not told of everything that has happened."""
-_ASKED: Final = RuntimeEventType.ACTION_REQUIRED
-_ANSWERED: Final = frozenset(
-    {RuntimeEventType.ACTION_RESOLVED, RuntimeEventType.ACTION_EXPIRED, RuntimeEventType.ACTION_CANCELLED}
-)
 _TOLD: Final = ("job.", "step.", "tool.", "model.", "child.", "action.", "custom.", "artifact.")
 """Families of events that say how far a job is; the others are book-keeping."""
 
@@ -47,7 +43,7 @@ class Watching:
         kernel: Whose job.
         handle: The job.
         report: Is told of what happens; a slow one is waited for, and misses nothing but time.
-        asked: Is called when the job waits for people and did not before.
+        asked: Is called when the job asks something.
     """
 
     def __init__(
@@ -57,30 +53,26 @@ class Watching:
         self._handle = handle
         self._report = report
         self._asked = asked
-        self._open: set[str] = set()
+        self._job_id, self._seq = handle.job_id, 0
+        """How far it is."""
         self._count = 0
         self._rates = Rates(kernel.clock, per_second=PER_SECOND, burst=BURST)
 
     async def follow(self) -> None:
-        """Follow until the end. Raises `AgentRuntimeError` when the journal cannot be read."""
-        job_id = self._handle.job_id
+        """Follow until the end. Raises `AgentRuntimeError` when the journal cannot be read; called again, it goes on where it was."""
         while True:
-            async for event in self._kernel.handle(job_id).events(with_content=False):
-                await self._take(event)
+            async for event in self._kernel.handle(self._job_id).events(self._seq, with_content=False):
+                if event.seq is not None:  # live text: the answer comes whole
+                    self._seq = event.seq
+                    await self._take(event)
             goes_on = (await self._handle.job()).job_id
-            if goes_on == job_id:
+            if goes_on == self._job_id:
                 return
-            job_id = goes_on
+            self._job_id, self._seq = goes_on, 0
 
     async def _take(self, event: RuntimeEvent) -> None:
-        if event.seq is None:
-            return  # live text: the answer comes whole
-        action_id = str(event.data.get("action_id"))
-        if event.type == _ASKED:
-            self._open.add(action_id)
+        if event.type == RuntimeEventType.ACTION_REQUIRED:
             self._asked()
-        elif event.type in _ANSWERED:
-            self._open.discard(action_id)
         if str(event.type).startswith(_TOLD):
             self._count += 1
             if self._rates.take(self._handle.job_id) > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequests
@@ -16,6 +17,7 @@ from agent_runtime.values.api_key import Permission
 from agent_runtime.values.person import find_person, person_key
 from llm_client.json_text import JsonObject, JsonValue, dumps
 from llm_client.public_text import public_text
+from llm_client.turns import read_aside
 
 MAX_QUESTIONS: Final = 50
 """Open questions of one job that a client is shown at once."""
@@ -23,6 +25,10 @@ MAX_BYTES: Final = 1024 * 1024
 """Of what they ask, or one of them: the others are shown when these are answered."""
 MAX_MESSAGE: Final = 4_000
 """Characters of a question."""
+MAX_PROBLEM: Final = 500
+"""Characters of what was wrong with an answer."""
+MAX_CHOICES: Final = 8_000
+"""Characters of choices that a form lists; of more it takes any text, and its message begins to tell them."""
 REASON: Final[JsonObject] = {"type": "string", "title": "Reason"}
 _JSON: Final = "json"
 """Field of a form for an answer that no form fits: JSON, as text."""
@@ -63,17 +69,21 @@ def form_of(action: ActionRecord, problem: str | None = None) -> ElicitRequestFo
     return ElicitRequestFormParams(message=_message_of(action, problem), requested_schema=schema)
 
 
-def forms_of(questions: Sequence[ActionRecord], problems: Mapping[str, str]) -> InputRequests:
+async def forms_of(questions: Sequence[ActionRecord], problems: Mapping[str, str]) -> InputRequests:
     """Return questions as what a client is asked by an answer to it, by their ids.
 
     Args:
         questions: The questions.
         problems: What was wrong with answers to them.
     """
-    return {
-        action.action_id: ElicitRequest(params=form_of(action, problems.get(action.action_id)))
-        for action in questions
-    }
+
+    def made() -> InputRequests:
+        return {
+            action.action_id: ElicitRequest(params=form_of(action, problems.get(action.action_id)))
+            for action in questions
+        }
+
+    return await read_aside([action.payload for action in questions], made)
 
 
 def _fields_of(action: ActionRecord) -> tuple[JsonObject, list[JsonValue]]:
@@ -84,10 +94,9 @@ def _fields_of(action: ActionRecord) -> tuple[JsonObject, list[JsonValue]]:
         case ActionType.APPROVAL:
             return {"approved": {"type": "boolean", "title": "Approve"}, "reason": REASON}, ["approved"]
         case ActionType.CHOOSE:
-            choices = action.payload.get("choices")
             field: dict[str, JsonValue] = {"type": "string", "title": "Choice"}
-            if isinstance(choices, list) and choices:
-                field["enum"] = [_word_for(choice) for choice in choices]
+            if words := _listed(action):
+                field["enum"] = words
             return {"choice": field, "reason": REASON}, ["choice"]
         case ActionType.INPUT:
             return {"value": {"type": "string", "title": "Value"}, "reason": REASON}, ["value"]
@@ -95,6 +104,13 @@ def _fields_of(action: ActionRecord) -> tuple[JsonObject, list[JsonValue]]:
             outcome: JsonObject = {"type": "string", "enum": list(OUTCOMES), "title": "What has happened"}
             return {"outcome": outcome, "error": {"type": "string"}, "reason": REASON}, ["outcome"]
     return {_JSON: {"type": "string", "title": "Answer", "description": "A JSON object."}}, [_JSON]
+
+
+def _listed(action: ActionRecord) -> list[str]:
+    """Return the choices that a form lists: all, or none where they are too long for it."""
+    choices = action.payload.get("choices")
+    words = [_word_for(choice) for choice in choices] if isinstance(choices, list) else []
+    return words if sum(map(len, words)) <= MAX_CHOICES else []
 
 
 def _word_for(choice: object) -> str:
@@ -105,7 +121,8 @@ def _message_of(action: ActionRecord, problem: str | None) -> str:
     """Return the text of a question: its message, and for an approval what is to be approved."""
     payload = action.payload
     said = payload.get("message")
-    rest = {name: value for name, value in payload.items() if name not in ("message", "choices")}
+    told = ("message", "choices") if _listed(action) else ("message",)
+    rest = {name: value for name, value in payload.items() if name not in told}
     lines = [] if problem is None else [f"{problem}."]
     lines.append(said if isinstance(said, str) else f"A job asks for {action.type}.")
     if rest:
@@ -136,6 +153,36 @@ async def answer(kernel: Kernel, action: ActionRecord, given: ElicitResult, call
             )
     except ActionAlreadyResolved:
         return
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of several answers."""
+
+    problems: Mapping[str, str]
+    """Why some were none, by their questions."""
+    dismissed: bool
+    """Whether a person has said nothing to one of them."""
+
+
+async def take_answers(kernel: Kernel, job_id: str, given: Mapping[str, object], caller: Caller) -> Taken:
+    """Take the answers to those questions of a job that are open for this caller, each for itself; others are nothing."""
+    problems, dismissed = {}, False
+    for action in await open_questions(kernel, job_id, caller):
+        said = given.get(action.action_id)
+        if not isinstance(said, ElicitResult):
+            continue
+        dismissed = dismissed or said.action == "cancel"
+        try:
+            await answer(kernel, action, said, caller)
+        except InvalidInput as error:
+            problems[action.action_id] = problem_of(error)
+    return Taken(problems, dismissed)
+
+
+def problem_of(error: InvalidInput) -> str:
+    """Return what was wrong with an answer, as its giver is told."""
+    return public_text(str(error), MAX_PROBLEM)
 
 
 def _resolution_of(action: ActionRecord, given: ElicitResult) -> Mapping[str, object] | None:

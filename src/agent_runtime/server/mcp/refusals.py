@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
@@ -38,6 +39,16 @@ WITHOUT: Final = frozenset(
     {"initialize", "ping", "server/discover", "notifications/initialized", "notifications/cancelled"}
 )
 """What every key may ask: nothing of anybody is told there."""
+
+
+LEFT: Final = "agent_runtime.left"
+"""Name in a request's scope of what is set when its client has left, or has its answer."""
+
+
+def left_of(context: Context) -> asyncio.Event:
+    """Return what is set when the client of a request has left."""
+    left: asyncio.Event = request_of(context).scope[LEFT]
+    return left
 
 
 def request_of(context: Context) -> Request:

@@ -18,12 +18,19 @@ from agent_runtime.errors import (
 )
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.request import ExecutionResult
-from llm_client.json_text import dumps
+from llm_client.json_text import dumps, holds_more
 from llm_client.public_text import public_text
 from llm_client.turns import read_aside
 
 JOB_ID: Final = "agent-runtime/job-id"
 """Name under which a job's id stands in the `_meta` of a result."""
+
+MAX_TEXT: Final = 1024 * 1024
+"""Characters of a result. Clients put it before a model, and what is made of more holds the event loop, which the SDK writes answers on."""
+MAX_STRUCTURED: Final = 256 * 1024
+"""Characters of JSON that a result has as structured content, too, beside the same as text."""
+MAX_VALUES: Final = 5_000
+"""And its values."""
 
 
 async def result_of(handle: ExecutionHandle, seconds: float | None = None) -> CallToolResult | None:
@@ -50,10 +57,14 @@ def refused(text: str, code: str, job_id: str | None = None) -> CallToolResult:
 
 def _succeeded(ended: ExecutionResult) -> CallToolResult:
     output = ended.output
-    text = ended.content or ("" if output is None else _text_of(output))
+    written = "" if output is None else _text_of(output)
+    text = ended.content or written
+    if len(text) > MAX_TEXT:
+        text = f"{text[:MAX_TEXT]}\n… and {len(text) - MAX_TEXT:,} characters more: job {ended.job_id} has all of it"
+    is_short = len(written) <= MAX_STRUCTURED and not holds_more(output, MAX_VALUES)
     return CallToolResult(
         content=[TextContent(text=text, type="text")],
-        structured_content=dict(output) if isinstance(output, Mapping) else None,
+        structured_content=dict(output) if isinstance(output, Mapping) and is_short else None,
         _meta=_meta(ended.job_id),
     )
 

@@ -10,13 +10,14 @@ from typing import Final
 
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
-from mcp_types import HEADER_MISMATCH, ElicitResult, InputResponses, RequestParams
+from mcp_types import HEADER_MISMATCH, InputResponses, RequestParams
 from pydantic import BaseModel, Field
 
+from agent_runtime.errors import InvalidInput
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.server.mcp.clients import asks_people, check_knows_tasks
 from agent_runtime.server.mcp.progress import words_for
-from agent_runtime.server.mcp.questions import answer, forms_of, open_questions
+from agent_runtime.server.mcp.questions import forms_of, open_questions, take_answers
 from agent_runtime.server.mcp.refusals import Context, caller_of, request_of
 from agent_runtime.server.mcp.results import result_of
 from agent_runtime.server.parts import Service
@@ -70,7 +71,7 @@ class Tasks:
         if asks_people(context):
             questions = await open_questions(self._service.kernel, job.job_id, caller_of(context))
             if questions:
-                forms = {name: _wire(form) for name, form in forms_of(questions, {}).items()}
+                forms = {name: _wire(form) for name, form in (await forms_of(questions, {})).items()}
                 return {**told, "status": "input_required", "inputRequests": forms}
         return told
 
@@ -78,10 +79,9 @@ class Tasks:
         """Take answers. Those to questions that are not open for this caller are nothing."""
         handle, kernel, caller = self._handle(context, params), self._service.kernel, caller_of(context)
         job = await handle.job()
-        for action in await open_questions(kernel, job.job_id, caller):
-            said = params.input_responses.get(action.action_id)
-            if isinstance(said, ElicitResult):
-                await answer(kernel, action, said, caller)
+        taken = await take_answers(kernel, job.job_id, params.input_responses, caller)
+        if taken.problems:
+            raise InvalidInput("; ".join(taken.problems.values()))
         return {}
 
     async def cancel(self, context: Context, params: TaskParams) -> dict[str, object]:

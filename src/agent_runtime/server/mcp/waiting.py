@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from mcp_types import CallToolResult
 
@@ -18,10 +18,14 @@ from agent_runtime.server.mcp.questions import open_questions
 from agent_runtime.server.mcp.results import result_of
 from agent_runtime.server.parts import Service
 from agent_runtime.values.action import ActionRecord
-from llm_client.background import begin, ended
+from llm_client.background import Backoff, begin, ended
 
 KEY_SECONDS: Final = 10.0
 """How often it is seen whether the key of a waiting call still holds."""
+RETRY_SECONDS: Final = 0.2
+LONGEST_RETRY_SECONDS: Final = 5.0
+"""After which a storage that is away is asked again."""
+T = TypeVar("T")
 
 
 Ask = Callable[[ActionRecord], Coroutine[None, None, None]]
@@ -37,6 +41,8 @@ class Why(StrEnum):
     ASKED = "asked"
     """The job waits for this caller's answer."""
     LATE = "late"
+    LEFT = "left"
+    """Nobody waits for it any more."""
     STOPPING = "stopping"
     REVOKED = "revoked"
 
@@ -57,6 +63,7 @@ class Wait:
         service: Whose job.
         handle: The job.
         caller: Who waits.
+        left: Is set when its client has left.
         report: Is told of progress; `None` where the client has not asked for it.
         answers: Whether the client asks its person what is in an answer to it.
         ask: Has the client ask its person meanwhile; `None` where it cannot.
@@ -68,6 +75,7 @@ class Wait:
         handle: ExecutionHandle,
         caller: Caller,
         *,
+        left: asyncio.Event,
         report: Report | None,
         answers: bool,
         ask: Ask | None = None,
@@ -75,59 +83,78 @@ class Wait:
         self._service = service
         self._handle = handle
         self._caller = caller
+        self._left = left
         self._report = report
         self._answers = answers
         self._ask = ask
         self._asking: dict[str, asyncio.Task[None]] = {}
         """Questions that the client was handed, by their ids."""
         self._asked = asyncio.Event()
+        """Set when the job has asked something."""
+        self._found: Sequence[ActionRecord] = ()
+        self._has_found = asyncio.Event()
+        """Set when there are questions for this caller."""
 
     async def until(self, seconds: float) -> Waited:
-        """Wait for so many seconds at most."""
-        stopping = begin(self._service.stopping.wait())
-        ending, watching = begin(result_of(self._handle)), self._watching()
-        waits = [task for task in (stopping, ending, watching) if task is not None]
+        """Wait for so many seconds at most. A storage that is away meanwhile says nothing of the job: it is asked again."""
+        ending, others = begin(_outliving(lambda: result_of(self._handle))), self._watching()
+        stops: dict[asyncio.Task[bool], Why] = {
+            begin(self._left.wait()): Why.LEFT,
+            begin(self._service.stopping.wait()): Why.STOPPING,
+        }
         try:
             async with asyncio.timeout(seconds):
-                return await self._first(ending, stopping)
+                return await self._first(ending, stops)
         except TimeoutError:
             return Waited(why=Why.LATE)
         finally:
-            await ended(*waits, *self._asking.values())
+            await ended(ending, *stops, *others, *self._asking.values())
 
-    def _watching(self) -> asyncio.Task[None] | None:
+    def _watching(self) -> Sequence[asyncio.Task[None]]:
         if self._report is None and self._ask is None and not self._answers:
-            return None
+            return ()
         watching = Watching(
             self._service.kernel, self._handle, report=self._report or _tell_nobody, asked=self._asked.set
         )
-        return begin(watching.follow())
+        return begin(_outliving(watching.follow)), begin(self._looking())
+
+    async def _looking(self) -> None:
+        """Look for questions to this caller whenever the job has asked something."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            self._found = await _outliving(self._questions)
+            if self._found:
+                self._has_found.set()
+
+    async def _questions(self) -> Sequence[ActionRecord]:
+        job = await self._handle.job()
+        return await open_questions(self._service.kernel, job.job_id, self._caller)
 
     async def _first(
-        self, ending: asyncio.Task[CallToolResult | None], stopping: asyncio.Task[bool]
+        self, ending: asyncio.Task[CallToolResult | None], stops: Mapping[asyncio.Task[bool], Why]
     ) -> Waited:
         while True:
-            asked = begin(self._asked.wait())
+            found = begin(self._has_found.wait())
             try:
                 await asyncio.wait(
-                    {ending, stopping, asked}, timeout=KEY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    {ending, *stops, found}, timeout=KEY_SECONDS, return_when=asyncio.FIRST_COMPLETED
                 )
             finally:
-                await ended(asked)
+                await ended(found)
             if not await self._holds():
                 return Waited(why=Why.REVOKED)
             if ending.done():
                 result = ending.result()
                 return Waited(why=Why.BLOCKED if result is None else Why.ENDED, result=result)
-            if stopping.done():
-                return Waited(why=Why.STOPPING)
-            if self._asked.is_set():
-                self._asked.clear()
-                job = await self._handle.job()
-                questions = await open_questions(self._service.kernel, job.job_id, self._caller)
-                if questions and self._answers:
-                    return Waited(why=Why.ASKED, questions=questions)
-                self._hand_over(questions)
+            for stop, why in stops.items():
+                if stop.done():
+                    return Waited(why=why)
+            if self._has_found.is_set():
+                self._has_found.clear()
+                if self._answers:
+                    return Waited(why=Why.ASKED, questions=self._found)
+                self._hand_over(self._found)
 
     def _hand_over(self, questions: Sequence[ActionRecord]) -> None:
         """Have the client ask what it was not handed before; whoever else answers is as welcome."""
@@ -142,6 +169,16 @@ class Wait:
             return True
         except UnknownKey:
             return False
+
+
+async def _outliving(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask the storage for something, again and again while it is away."""
+    backoff = Backoff(RETRY_SECONDS, LONGEST_RETRY_SECONDS)
+    while True:
+        try:
+            return await ask()
+        except StorageError:
+            await backoff.pause()
 
 
 async def _tell_nobody(count: float, words: str) -> None:
