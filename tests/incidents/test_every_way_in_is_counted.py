@@ -1,6 +1,7 @@
 """litellm #38176: calls by some of its routes were not counted, and passed by the budgets.
 
-Here each way in which a call of a model can be asked for over HTTP is billed, and refused once the budget is used up.
+Here each way in which a call of a model can be asked for over HTTP is billed, and refused once the budget is used up, whether it is asked for as a job
+or as a tool of the MCP server.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,9 @@ import httpx2
 import pytest
 
 from agent_runtime import Budget, OperatorContext, RuntimeKernel
-from llm_client import ExecutionEngine, Message, RequestSpec, ScriptedProvider
-from support.service import BOUND, service_of
+from llm_client import Agent, ExecutionEngine, Message, RequestSpec, ScriptedProvider
+from support.mcp_clients import mcp_client, text_of
+from support.service import BOUND, served, service_of
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
 WAYS: Mapping[str, Mapping[str, Any]] = {
@@ -40,6 +42,30 @@ async def result(client: httpx2.AsyncClient, job: Mapping[str, Any]) -> Any:
     answer = await client.get(f"/v1/jobs/{made.json()['job_id']}/result", params={"wait": BOUND})
     assert answer.status_code == 200
     return answer.json()
+
+
+TOOLS: Mapping[str, Mapping[str, Any]] = {
+    "agent": {"prompt": "hello"},
+    "asks": {},
+    "has_asked": {},
+}
+
+
+async def test_every_tool_is_billed_and_refused_when_the_budget_is_used_up() -> None:
+    agent = Agent(provider=ScriptedProvider(["hi"] * len(TOOLS)))
+    kernel = RuntimeKernel(agent=agent, operators={"asks": asks, "has_asked": has_asked})
+    async with served(kernel) as service, mcp_client(service) as client:
+        assert {tool.name for tool in (await client.list_tools()).tools} == set(TOOLS)
+        for number, (tool, arguments) in enumerate(TOOLS.items(), 1):
+            assert not (await client.call_tool(tool, dict(arguments))).is_error, tool
+            assert (await kernel.ledger.total(scope_id="acme")).entries == number, tool
+        budget = Budget(scope_id="acme", max_requests_total=len(TOOLS))
+        await kernel.ledger.save_budget(budget)
+        for tool, arguments in TOOLS.items():
+            refused = await client.call_tool(tool, dict(arguments))
+            assert refused.is_error, tool
+            assert "budget" in text_of(refused), tool
+        assert (await kernel.ledger.total(scope_id="acme")).entries == len(TOOLS)
 
 
 async def test_every_way_in_is_billed_and_refused_when_the_budget_is_used_up() -> None:
