@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import Depends, Request
 
-from agent_runtime.errors import AgentRuntimeError
+from agent_runtime.errors import AgentRuntimeError, StorageError, UnknownKey
 from agent_runtime.extras import optional_packages
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.server.access import Caller
@@ -90,11 +90,16 @@ class Service:
             return self._answers
 
     async def still_lets_in(self, caller: Caller) -> bool:
-        """Whether what a stream was opened with, a key or a token, still holds. Raises `AgentRuntimeError` when nobody knows."""
+        """Whether what a stream or a call was opened with, a key or a token, still holds. A storage that is away says nothing of it."""
         now = self.kernel.clock.now()
         if caller.expires_at is not None and caller.expires_at <= now:
             return False
-        return caller.key_id is None or (await self.kernel.keys.get(caller.key_id)).holds_at(now)
+        try:
+            return caller.key_id is None or (await self.kernel.keys.get(caller.key_id)).holds_at(now)
+        except StorageError:
+            return True
+        except UnknownKey:
+            return False
 
 
 def _tokens(kernel: Kernel, config: ServerConfig) -> Tokens | None:

@@ -14,7 +14,7 @@ from typing import Final
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
-from agent_runtime.errors import AgentRuntimeError, StorageError, UnknownKey
+from agent_runtime.errors import AgentRuntimeError
 from agent_runtime.server.access import Caller
 from agent_runtime.server.frames import END_FRAME
 from agent_runtime.server.parts import Service
@@ -123,11 +123,6 @@ async def _stop(service: Service, caller: Caller, hand: asyncio.Queue[bytes | No
             async with asyncio.timeout(KEY_SECONDS):
                 await service.stopping.wait()
         except TimeoutError:
-            try:
-                if not await service.still_lets_in(caller):
-                    break
-            except StorageError:  # which says nothing of the key
-                continue
-            except UnknownKey:
+            if not await service.still_lets_in(caller):
                 break
     await hand.put(None)

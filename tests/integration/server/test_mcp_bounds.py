@@ -12,7 +12,7 @@ from mcp import MCPError
 
 from agent_runtime import OperatorContext, Role, RuntimeKernel
 from agent_runtime.server import ServerConfig
-from agent_runtime.server.mcp import waiting
+from agent_runtime.server.mcp import endpoint, waiting
 from agent_runtime.storage.memory import MemoryStorage
 from support.kernels import QUICK, until
 from support.mcp_clients import mcp_client, text_of
@@ -24,7 +24,7 @@ from support.mcp_scene import (
     said_in,
     serving,
 )
-from support.service import problem_in, served
+from support.service import BOUND, problem_in, served
 
 
 async def test_a_call_waits_no_longer_than_its_key_holds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +40,23 @@ async def test_a_call_waits_no_longer_than_its_key_holds(monkeypatch: pytest.Mon
             await until(begun)
             await service.kernel.keys.revoke(key.key_id)
             assert ((await calling).meta or {})["agent-runtime/code"] == "UNAUTHORIZED"
+
+
+async def test_a_stream_that_only_listens_ends_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "KEY_SECONDS", 0.05)
+    async with serving(sessions=True) as service:
+        key, text = await service.kernel.keys.create(name="test", role=Role.OPERATOR, scope_id="acme")
+        async with service.client(text, **HEADERS) as client:
+            opened_one = await client.post("/mcp", json=INITIALIZE)
+            session = {"Mcp-Session-Id": opened_one.headers["mcp-session-id"]}
+            async with client.stream("GET", "/mcp", headers=session) as stream:
+                assert stream.status_code == 200
+                reading = asyncio.ensure_future(stream.aread())
+                done, _ = await asyncio.wait({reading}, timeout=0.3)
+                assert not done
+                await service.kernel.keys.revoke(key.key_id)
+                async with asyncio.timeout(BOUND):
+                    await reading
 
 
 async def test_waiting_calls_of_a_key_are_bounded_and_so_are_bodies() -> None:

@@ -18,6 +18,7 @@ from support.mcp_scene import (
     CONFIRM,
     HEADERS,
     OPERATORS,
+    ask,
     serving,
     yes,
 )
@@ -308,3 +309,33 @@ async def test_a_form_lists_no_more_choices_than_a_person_reads() -> None:
         answer = {key: {"action": "accept", "content": {"choice": choices[0]}}}
         await task(client.session, "update", task_id, inputResponses=answer)
         assert not await service.kernel.actions.list_pending()
+
+
+async def goes_on(context: OperatorContext, given: Any) -> Any:
+    await context.emit("custom.look", {"name": f"number {given.get('number', 0)}"})
+    if given.get("number", 0) < 1:
+        await context.sleep(0.2)
+        return await context.continue_as_new({"number": 1})
+    return await ask(context, CONFIRM)
+
+
+async def test_a_task_is_the_same_one_when_its_job_goes_on_as_another() -> None:
+    kernel = RuntimeKernel(operators={"goes_on": goes_on}, options=QUICK)
+    async with serving(kernel, task_after=0.05) as service, mcp_client(service, tasks=Tasks()) as client:
+        task_id = await created(client, "goes_on")
+        before = await task(client.session, "get", task_id)
+
+        async def asks() -> Any:
+            return await kernel.actions.list_pending()
+
+        (action,) = await until(asks)
+        assert action.job_id != task_id
+        await kernel.actions.resolve_by_id(action.action_id, {"confirmed": True})
+
+        async def done() -> Any:
+            told = await task(client.session, "get", task_id)
+            return told if told["status"] == "completed" else None
+
+        after = await until(done)
+        assert before["statusMessage"] == "custom.look: number 0"
+        assert (after["taskId"], after["createdAt"]) == (task_id, before["createdAt"])

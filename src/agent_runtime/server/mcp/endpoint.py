@@ -30,9 +30,10 @@ from agent_runtime.server.mcp.origins import may_come_from
 from agent_runtime.server.mcp.refusals import LEFT, guarded
 from agent_runtime.server.mcp.sessions import Sessions
 from agent_runtime.server.mcp.tasks import TaskParams, Tasks, UpdateParams
+from agent_runtime.server.mcp.waiting import KEY_SECONDS
 from agent_runtime.server.parts import Service
 from agent_runtime.server.problems import problem
-from llm_client.background import in_background
+from llm_client.background import begin, ended, in_background
 
 PATH: Final = "/mcp"
 LISTED_MS: Final = 60_000
@@ -116,7 +117,7 @@ class McpEndpoint:
         if scope["method"] == "POST":
             await self._answer_message(headers, caller, scope, receive, send)
         else:
-            await self._answer(headers, caller, scope, receive, send)
+            await self._listened(headers, caller, scope, receive, send)
 
     async def aclose(self) -> None:
         """End, after the service was told to: what still waits answers first. Idempotent."""
@@ -140,6 +141,29 @@ class McpEndpoint:
                 await self._answer(headers, caller, scope, given, send)
             finally:
                 left.set()  # within a session the SDK lets go of the answer alone
+
+    async def _listened(
+        self, headers: Headers, caller: Caller, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer a request that only listens, for as long as the key or token that it came with holds."""
+        is_open = False
+
+        async def noted(message: Message) -> None:
+            nonlocal is_open
+            is_open = message["type"] == "http.response.start" or message.get("more_body", False)
+            await send(message)
+
+        answering = begin(self._answer(headers, caller, scope, receive, noted))
+        try:
+            while not (await asyncio.wait({answering}, timeout=KEY_SECONDS))[0]:
+                if not await self._service.still_lets_in(caller):
+                    await ended(answering)
+                    if is_open:
+                        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    return
+            await answering
+        finally:
+            await ended(answering)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

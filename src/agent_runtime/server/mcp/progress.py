@@ -23,6 +23,11 @@ Report = Callable[[float, str], Awaitable[None]]
 """Takes how many things have happened, and what the last one was."""
 
 
+def is_told(event: RuntimeEvent) -> bool:
+    """Whether an event says how far a job is, and is no book-keeping."""
+    return str(event.type).startswith(_TOLD) and event.type != RuntimeEventType.JOB_SUSPENDED
+
+
 def words_for(event: RuntimeEvent) -> str:
     """Return what an event is told as."""
     data = event.data
@@ -73,7 +78,7 @@ class Watching:
     async def _take(self, event: RuntimeEvent) -> None:
         if event.type == RuntimeEventType.ACTION_REQUIRED:
             self._asked()
-        if str(event.type).startswith(_TOLD):
+        if is_told(event):
             self._count += 1
             if self._rates.take(self._handle.job_id) > 0:
                 return  # the next one has the count of this one, too

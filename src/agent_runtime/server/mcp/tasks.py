@@ -5,6 +5,7 @@ A task is the job itself, so it outlives processes, and any process of the datab
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -13,10 +14,10 @@ from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
 from mcp_types import HEADER_MISMATCH, InputResponses, RequestParams
 from pydantic import BaseModel, Field
 
-from agent_runtime.errors import InvalidInput
+from agent_runtime.errors import InvalidInput, UnknownJob
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.server.mcp.clients import asks_people, check_knows_tasks
-from agent_runtime.server.mcp.progress import words_for
+from agent_runtime.server.mcp.progress import is_told, words_for
 from agent_runtime.server.mcp.questions import forms_of, open_questions, take_answers
 from agent_runtime.server.mcp.refusals import Context, caller_of, request_of
 from agent_runtime.server.mcp.results import result_of
@@ -27,6 +28,8 @@ POLL_MS: Final = 1_000
 """After which a client looks again at a job that runs."""
 SLOW_POLL_MS: Final = 5_000
 """And at one that waits."""
+LOOKED_AT: Final = 10
+"""Newest events of a job among which one is told."""
 RESULT_SECONDS: Final = 5.0
 """How long a result is looked for that is there, unless the job is retried in this moment."""
 
@@ -55,13 +58,13 @@ class Tasks:
 
     async def created(self, handle: ExecutionHandle) -> dict[str, object]:
         """Return what a call gets that takes long. The job is stored, so that whoever looks for it finds it."""
-        return {**_begun(handle, await handle.job()), "resultType": "task"}
+        return {**await self._begun(handle, await handle.job()), "resultType": "task"}
 
     async def get(self, context: Context, params: TaskParams) -> dict[str, object]:
         """Return how a task stands: with its result, or with what it asks of this caller."""
         handle = self._handle(context, params)
         job = await handle.job()
-        told = _begun(handle, job)
+        told = await self._begun(handle, job)
         if job.status is JobStatus.CANCELLED:
             return {**told, "status": "cancelled"}
         if job.status.is_terminal:
@@ -102,20 +105,23 @@ class Tasks:
             return "it cannot go on until somebody has mended something"
         if job.status is JobStatus.WAITING_ACTION:
             return "it waits for a person's answer"
-        newest = await self._service.kernel.storage.tail(job.job_id, 1)
-        return words_for(newest[0]) if newest else str(job.status)
+        newest = await self._service.kernel.storage.tail(job.job_id, LOOKED_AT)
+        return next((words_for(event) for event in reversed(newest) if is_told(event)), str(job.status))
 
-
-def _begun(handle: ExecutionHandle, job: JobRecord) -> dict[str, object]:
-    """Return what is told of every task, as of one that is under way. It holds as long as the job is kept."""
-    return {
-        "taskId": handle.job_id,
-        "status": "working",
-        "createdAt": _time(job.created_at),
-        "lastUpdatedAt": _time(job.updated_at),
-        "ttlMs": None,
-        "pollIntervalMs": SLOW_POLL_MS if job.status in SUSPENDED else POLL_MS,
-    }
+    async def _begun(self, handle: ExecutionHandle, job: JobRecord) -> dict[str, object]:
+        """Return what is told of every task, as of one that is under way. It holds as long as the job is kept."""
+        first = job
+        if job.job_id != handle.job_id:  # which goes on in its place
+            with suppress(UnknownJob):  # pruned
+                first = await self._service.kernel.jobs.get(handle.job_id)
+        return {
+            "taskId": handle.job_id,
+            "status": "working",
+            "createdAt": _time(first.created_at),
+            "lastUpdatedAt": _time(job.updated_at),
+            "ttlMs": None,
+            "pollIntervalMs": SLOW_POLL_MS if job.status in SUSPENDED else POLL_MS,
+        }
 
 
 def _wire(model: BaseModel) -> dict[str, object]:

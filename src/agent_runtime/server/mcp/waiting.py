@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from mcp_types import CallToolResult
 
-from agent_runtime.errors import StorageError, UnknownKey
+from agent_runtime.errors import StorageError
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.server.access import Caller
 from agent_runtime.server.mcp.progress import Report, Watching
@@ -142,7 +142,7 @@ class Wait:
                 )
             finally:
                 await ended(found)
-            if not await self._holds():
+            if not await self._service.still_lets_in(self._caller):
                 return Waited(why=Why.REVOKED)
             if ending.done():
                 result = ending.result()
@@ -161,14 +161,6 @@ class Wait:
         for action in questions:
             if self._ask is not None and action.action_id not in self._asking:
                 self._asking[action.action_id] = begin(self._ask(action))
-
-    async def _holds(self) -> bool:
-        try:
-            return await self._service.still_lets_in(self._caller)
-        except StorageError:  # which says nothing of the key
-            return True
-        except UnknownKey:
-            return False
 
 
 async def _outliving(ask: Callable[[], Awaitable[T]]) -> T:
