@@ -183,6 +183,30 @@ async def test_a_message_of_more_than_anybody_means_is_refused_before_it_is_look
         assert not await service.kernel.jobs.list()
 
 
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize(
+    ("written", "read"), [(r"a\ud800b", "a\ufffdb"), (r"\uD83D\uDE00", "\U0001f600"), (r"\u0000", "\0")]
+)
+async def test_half_a_character_in_arguments_is_read_as_everywhere(
+    mode: str, written: str, read: str
+) -> None:
+    """What cuts a text between two halves is a model that writes, and its call is not to fail for it."""
+
+    async def echo(context: OperatorContext, given: Any) -> Any:
+        return given
+
+    call = json.dumps(call_of("echo", {"text": "?", "n": 12345678901234567890})).replace("?", written)
+    headers = {}
+    if mode == "auto":
+        meta = '{"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}'
+        call = call.replace('"arguments"', f'"_meta": {meta}, "arguments"')
+        headers = {"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "echo"}
+    kernel = RuntimeKernel(operators={"echo": echo}, options=QUICK)
+    async with serving(kernel) as service, service.client(await service.key(), **HEADERS) as client:
+        answer = said_in(await client.post("/mcp", content=call, headers=headers))
+        assert answer["result"]["structuredContent"] == {"text": read, "n": 12345678901234567890}
+
+
 async def test_as_many_values_as_a_model_writes_are_taken() -> None:
     async with serving() as service, mcp_client(service) as client:
         rows = {"rows": [{"a": number, "b": "t"} for number in range(5_000)]}

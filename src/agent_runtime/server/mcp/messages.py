@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from typing import Final
 
 from mcp_types import INVALID_REQUEST, PARSE_ERROR, ErrorData, JSONRPCError
@@ -9,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope
 
-from llm_client.json_text import TooDeep, TooManyParts, holds_more, loads
+from llm_client.json_text import TooDeep, TooManyParts, dumps, holds_more, loads
 from llm_client.turns import read_aside
 
 MAX_VALUES: Final = 20_000
@@ -19,6 +21,7 @@ MAX_BESIDE: Final = 2_000
 TOO_MUCH: Final = (
     f"a message may hold {MAX_VALUES:,} values, and {MAX_BESIDE:,} beside the arguments of a tool"
 )
+_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Refused(Exception):
@@ -48,7 +51,7 @@ async def read_message(scope: Scope, receive: Receive) -> Receive | None:
         body = await Request(scope, receive).body()
     except ClientDisconnect:
         return None
-    await read_aside(body, lambda: _check(body))
+    body = await read_aside(body, partial(_checked, body))
     given = False
 
     async def again() -> Message:
@@ -61,7 +64,8 @@ async def read_message(scope: Scope, receive: Receive) -> Receive | None:
     return again
 
 
-def _check(body: bytes) -> None:
+def _checked(body: bytes) -> bytes:
+    """Return a message as the SDK can read it: halves of surrogate pairs are joined, or become U+FFFD, as everywhere here."""
     try:
         message = loads(body)
     except (TooDeep, TooManyParts) as error:
@@ -74,6 +78,7 @@ def _check(body: bytes) -> None:
     beside = {**message, "params": _without_arguments(params)} if isinstance(params, dict) else message
     if holds_more(message, MAX_VALUES) or holds_more(beside, MAX_BESIDE):
         raise Refused(413, INVALID_REQUEST, TOO_MUCH)
+    return body if _HALF.search(body) is None else dumps(message)
 
 
 def _without_arguments(params: dict[str, object]) -> dict[str, object]:
