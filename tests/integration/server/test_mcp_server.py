@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +286,25 @@ async def test_a_client_with_nothing_but_http_calls_a_tool() -> None:
             answer: httpx2.Response = await client.post("/mcp", json=body, headers=said)
 
         assert answer.json()["result"]["structuredContent"] == {"shipped": 17}
+
+
+@pytest.mark.parametrize("sessions", [False, True])
+async def test_what_is_asked_and_answered_is_in_no_log(
+    sessions: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    private = "between you and me"
+
+    async def tell(context: OperatorContext, given: Any) -> Any:
+        return {"said": given["asked"], "again": given["asked"]}
+
+    kernel = RuntimeKernel(operators={"tell": tell}, options=QUICK)
+    async with serving(kernel, sessions=sessions) as service:
+        for mode in ("auto", "legacy"):
+            async with mcp_client(service, mode=mode) as client:
+                told = await client.call_tool("tell", {"asked": private})
+                assert (told.structured_content or {})["said"] == private
+    ours = ("agent_runtime", "mcp.server", "sse_starlette", "uvicorn", "asyncio")
+    logged = [record for record in caplog.records if record.name.startswith(ours)]
+    assert logged
+    assert not [record for record in logged if private in record.getMessage()]

@@ -34,6 +34,7 @@ from agent_runtime.server.mcp.waiting import KEY_SECONDS
 from agent_runtime.server.parts import Service
 from agent_runtime.server.problems import problem
 from llm_client.background import begin, ended, in_background
+from llm_client.logs import clean_foreign, drop_foreign
 
 PATH: Final = "/mcp"
 LISTED_MS: Final = 60_000
@@ -91,6 +92,8 @@ class McpEndpoint:
             session_idle_timeout=config.session_idle,
             max_sessions=config.max_sessions,
         )
+        drop_foreign(("sse_starlette.sse",), _is_content)
+        clean_foreign(("mcp", "sse_starlette"), self, ())
         self._answering = 0
         self._answered = asyncio.Event()
         self._ready = asyncio.Event()
@@ -219,6 +222,11 @@ class McpEndpoint:
                     while self._answering:
                         self._answered.clear()
                         await self._answered.wait()
+
+
+def _is_content(said: str) -> bool:
+    """Whether a library would log what a client is told: results are private, whatever the level of logs."""
+    return said.startswith("chunk: ")
 
 
 def _takes_session(headers: Headers) -> bool:
