@@ -15,7 +15,7 @@ from fastapi import FastAPI
 import agent_runtime.errors
 from agent_runtime import AgentRuntimeError, OperatorContext, Role, RuntimeKernel
 from agent_runtime.errors import StorageError
-from agent_runtime.server import ServerConfig, create_app
+from agent_runtime.server import ServerConfig, bodies, create_app
 from agent_runtime.server.problems import status_of
 from agent_runtime.storage.memory import MemoryStorage
 from support.service import BOUND, problem_in, served, service_of
@@ -45,6 +45,40 @@ async def test_what_is_too_long_is_refused_before_it_is_read() -> None:
         assert problem_in(unsaid, 413)["code"] == "CONTENT_TOO_LARGE"
         fits = await client.post("/v1/jobs", json={"operator": "echo", "input": "x" * 9_000})
         assert fits.status_code == 202
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/session", "/mcp"])
+async def test_what_does_not_come_is_not_waited_for(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of half a request the first half is kept, and nobody can know whether the rest will ever come."""
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
+    async with served(kernel(), SMALL) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = (f"Authorization: Bearer {await service.key()}", "Content-Length: 100", f"Host: {host}:{port}")
+        writer.write("\r\n".join([f"POST {path} HTTP/1.1", *head, "", "{"]).encode())
+        async with asyncio.timeout(BOUND):
+            told = await reader.read()  # to the end: the connection is closed
+        assert told.startswith(b"HTTP/1.1 408 ")
+        assert b'"REQUEST_TIMEOUT"' in told
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_who_waits_for_an_answer_is_not_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
+
+    async def slow(context: OperatorContext, given: Any) -> str:
+        await asyncio.sleep(0.6)
+        return "done"
+
+    slowly = RuntimeKernel(operators={"slow": slow})
+    async with served(slowly) as service, service.client(await service.key()) as client:
+        job = (await client.post("/v1/jobs", json={"operator": "slow"})).json()["job_id"]
+        result = await client.get(f"/v1/jobs/{job}/result", params={"wait": BOUND})
+        assert result.json()["output"] == "done"
+        headers = {"Accept": "text/event-stream"}
+        async with client.stream("GET", f"/v1/jobs/{job}/events", headers=headers) as events:
+            assert b"event: end" in await events.aread()
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "x", "9" * 30, "+5"])

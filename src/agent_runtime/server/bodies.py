@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -17,9 +18,12 @@ from llm_client.json_text import loads
 MAX_UNKNOWN: Final = 8 * 1024
 """Bytes of a request that brings no key: it can only bring one in another way."""
 
+BODY_SECONDS: Final = 60.0
+"""How long a body may take to come: what has come is kept, and nobody can know whether the rest ever will."""
+
 
 class BodyLimit:
-    """Refuses requests that are too long, before they are read as far as they say how long they are, and while otherwise.
+    """Refuses requests that are too long, before they are read as far as they say how long they are, and while otherwise; and those that do not come.
 
     Args:
         app: What is behind it.
@@ -38,16 +42,24 @@ class BodyLimit:
         most = self._most if scope.get(CALLER) is not None else min(self._most, MAX_UNKNOWN)
         said = Headers(scope=scope).get("content-length", "0")
         if not said.isascii() or not said.isdigit() or int(said[:19]) > most:
-            await self._refuse(most, scope, receive, send)
+            await _too_long(most)(scope, receive, send)
             return
-        body, answered = 0, False
+        body, is_whole, answered = 0, False, False
+        until = asyncio.get_running_loop().time() + BODY_SECONDS
 
         async def counted() -> Message:
-            nonlocal body
-            message = await receive()
+            nonlocal body, is_whole
+            if is_whole:  # who asks once more waits for the client to leave
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise _RefusedBody(_too_slow()) from None
             body += len(message.get("body", b""))
             if body > most:
-                raise _TooLong
+                raise _RefusedBody(_too_long(most))
+            is_whole = not message.get("more_body", False)
             return message
 
         async def noted(message: Message) -> None:
@@ -57,18 +69,31 @@ class BodyLimit:
 
         try:
             await self._app(scope, counted, noted)
-        except _TooLong:
+        except _RefusedBody as refused:
             if answered:
                 raise
-            await self._refuse(most, scope, receive, send)
-
-    async def _refuse(self, most: int, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = problem(413, "CONTENT_TOO_LARGE", f"a request may have {most:,} bytes")
-        await refused(scope, receive, send)
+            await refused.response(scope, receive, send)
 
 
-class _TooLong(BaseException):
-    """A request has more bytes than it may have."""
+class _RefusedBody(BaseException):
+    """A request is not read to its end.
+
+    Args:
+        response: What is answered.
+    """
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+def _too_long(most: int) -> Response:
+    return problem(413, "CONTENT_TOO_LARGE", f"a request may have {most:,} bytes")
+
+
+def _too_slow() -> Response:
+    said = f"a request has to be there within {BODY_SECONDS:.0f} seconds"
+    return problem(408, "REQUEST_TIMEOUT", said, headers={"Connection": "close"})
 
 
 class JsonRequest(Request):
