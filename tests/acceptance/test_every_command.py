@@ -5,13 +5,10 @@ The commands are those that click knows, so a new one is in this by itself.
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import click
 import pytest
@@ -21,10 +18,10 @@ from agent_runtime.cli.entry import commands
 from agent_runtime.observability import LLMCallLogger
 from agent_runtime.storage.sqlite import SQLiteStorage
 from support.cli import BOUND, CommandLine
+from support.commands import Commands
 from support.kernels import kernel, pending, status_becomes
 
 pytestmark = pytest.mark.timeout(BOUND * 2)
-TESTS = Path(__file__).parent.parent
 TEXT = "日本 – ❤ \x1b[31m"
 """Neither Latin-1 nor a terminal should be given this as it is."""
 NARROW = {"COLUMNS": "40", "NO_COLOR": "1", "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "latin-1"}
@@ -68,6 +65,13 @@ HAS_JSON = {
     if any("--json" in p.opts and p.is_flag for p in command_of(path).params if isinstance(p, click.Option))
 }
 HAS_DB = {path for path in COMMANDS if any("--db" in parameter.opts for parameter in command_of(path).params)}
+HAS_SERVER = {
+    path
+    for path in COMMANDS
+    if any(
+        "--server" in p.opts and not p.hidden for p in command_of(path).params if isinstance(p, click.Option)
+    )
+}
 LASTS = {("worker",), ("serve",), ("demo",)}
 """What goes on for long: here it is only asked for what cannot be."""
 
@@ -125,53 +129,6 @@ def unknown(path: tuple[str, ...]) -> list[str]:
     if path == ("run",):
         found += ["--model", "no-such-vendor:model", "hi"]
     return found
-
-
-class Commands:
-    """Commands in a folder with jobs, questions and files.
-
-    Args:
-        cli: The folder and its environment.
-        names: What stands for ids that are there.
-    """
-
-    def __init__(self, cli: CommandLine, names: dict[str, str]) -> None:
-        self._cli = cli
-        self._names = names
-
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "support.forked_commands"],
-            cwd=self._cli.folder,
-            env={
-                **self._cli.environment,
-                "PYTHONPATH": os.pathsep.join([str(TESTS), str(self._cli.folder)]),
-            },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._process.communicate()
-
-    def run(
-        self, *arguments: str, read: int | None = None, closed: bool = False, **environment: str
-    ) -> dict[str, Any]:
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        case = {
-            "arguments": [self._names.get(argument, argument) for argument in arguments],
-            "folder": str(self._cli.folder),
-            "environment": environment,
-            "read": read,
-            "closed": closed,
-        }
-        process.stdin.write(json.dumps(case).encode() + b"\n")
-        process.stdin.flush()
-        found: dict[str, Any] = json.loads(process.stdout.readline())
-        return found
 
 
 async def op(context: OperatorContext, given: object) -> object:
@@ -300,6 +257,25 @@ def test_every_command_tells_what_it_is_for_in_forty_columns(many: Commands) -> 
         check(ended, path, codes=(0,))
         assert ended["out"].startswith("Usage: agent-runtime"), ended
         assert ended["err"] == ""
+
+
+def test_every_command_works_on_a_service_or_says_in_a_sentence_that_it_does_not(many: Commands) -> None:
+    """That of the environment, where nobody listens."""
+    alone = {("demo",), ("trust",), ("policy", "check"), ("policy", "explain")}
+    for path in COMMANDS:
+        ended = many.run(*path, *given(path), AGENT_RUNTIME_SERVER="http://127.0.0.1:9")
+        if path in HAS_SERVER - alone:
+            check(ended, path, codes=(3,))
+            assert "the service does not answer" in ended["err"], (path, ended)
+            check_sentence(ended, path)
+        elif path not in alone:
+            check(ended, path, codes=(2,))
+            assert "works on a database, not over HTTP" in ended["err"], (path, ended)
+            check_sentence(ended, path)
+        if path in HAS_DB - HAS_SERVER:
+            said = many.run(*path, *given(path), "--server", "http://127.0.0.1:9")
+            check(said, path, codes=(2,))
+            assert "works on a database, not over HTTP" in said["err"], (path, said)
 
 
 async def test_a_worker_whose_output_is_closed_works_and_ends(cli: CommandLine) -> None:

@@ -39,8 +39,8 @@ BODIES: Mapping[str, Any] = {
     "POST /v1/session": {"key": "ark_x_y"},
 }
 """What is sent where something has to be; every other route takes nothing, or an empty object."""
-UNSCOPED = frozenset({"GET /v1/session"})
-"""What is about the caller alone."""
+UNSCOPED = frozenset({"GET /v1/session", "GET /v1/operators"})
+"""What is about the caller alone, or about the code that workers have: no tenant's."""
 ENDLESS = frozenset({"/v1/events"})
 MAKES: frozenset[str] = frozenset(
     {"POST /v1/jobs", "POST /v1/messages", "POST /v1/policies/explain", "POST /v1/keys"}

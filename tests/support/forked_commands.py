@@ -16,8 +16,9 @@ import agent_runtime.cli.commands
 import agent_runtime.storage.sqlite
 from agent_runtime import app, settings
 from agent_runtime.cli import entry
+from agent_runtime.cli.backends import database, server
 
-LOADED = (app, settings, agent_runtime.storage.sqlite)
+LOADED = (app, settings, agent_runtime.storage.sqlite, database, server)
 """What most commands import: once, here."""
 for module in pkgutil.iter_modules(agent_runtime.cli.commands.__path__, "agent_runtime.cli.commands."):
     importlib.import_module(module.name)

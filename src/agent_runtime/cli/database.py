@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
+from agent_runtime.cli.backends.address import no_server_option, refuse_server
 from agent_runtime.cli.output.printable import say
 from agent_runtime.errors import StorageError
 
@@ -26,6 +27,11 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 
 def db_option(command: Command) -> Command:
+    """Add `--db` to a command that works on a database alone."""
+    return named_database(no_server_option(command))
+
+
+def named_database(command: Command) -> Command:
     """Add `--db`."""
     return click.option(
         "--db",
@@ -46,9 +52,11 @@ def settings_for(db: str | None, *, executes: bool = False, **values: object) ->
 
     Raises:
         ConfigurationError: A setting is wrong.
+        click.UsageError: A service is named, and this is about a database.
     """
     from agent_runtime.settings import Settings, settings_in_use, storage_url
 
+    refuse_server(db)
     in_use = settings_in_use() if executes else None
     if in_use is not None and not in_use.ignored:
         say(f"agent-runtime: {in_use}", err=True)

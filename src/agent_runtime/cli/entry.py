@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from agent_runtime.cli.backends.address import keep_server, server_options
 from agent_runtime.cli.exit_codes import INTERRUPTED, OK, describe
 from agent_runtime.cli.lazy_group import LazyGroup
 from agent_runtime.cli.output.printable import printable, say
@@ -98,14 +99,18 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
     callback=_show_version,
     help="Show the version.",
 )
-def commands() -> None:
+@server_options
+@click.pass_context
+def commands(context: click.Context, server: str | None, key_file: str | None) -> None:
     """Run LLM agents as durable jobs.
 
-    Every command works on a database (--db, or AGENT_RUNTIME_STORAGE); by default there is one per user.
+    Every command works on a database (--db, or AGENT_RUNTIME_STORAGE); by default there is one per user. Those that look at jobs and
+    change them work on a service as well (--server, or AGENT_RUNTIME_SERVER), with its key in AGENT_RUNTIME_API_KEY or a --key-file.
 
-    Exit codes: 0 done, 1 the job or the operation failed, 2 wrong usage or input, 3 the database cannot be used, 4 a
+    Exit codes: 0 done, 1 the job or the operation failed, 2 wrong usage or input, 3 the database or the service cannot be used, 4 a
     limit was reached (budget, policy, deadline), 130 interrupted.
     """
+    keep_server(context, server, key_file)
 
 
 class _Printable(logging.Formatter):

@@ -16,6 +16,7 @@ from agent_runtime.errors import (
     LimitReached,
     PolicyDenied,
     QueueFull,
+    ServiceError,
     StorageError,
 )
 from llm_client.errors import ConfigurationError, LLMClientError
@@ -53,9 +54,24 @@ def _code(error: BaseException) -> int | None:
             return LIMIT
         case JobEnded():
             return LIMIT if error.error_code in _LIMIT_CODES else FAILED
+        case ServiceError():
+            return _code_of_status(error.status)
         case InvalidInput() | ConfigurationError():
             return USAGE
         case AgentRuntimeError() | LLMClientError() | OSError() | TimeoutError():
             return FAILED
         case _:
             return None
+
+
+def _code_of_status(status: int | None) -> int:
+    """Return the exit code of what a service refuses and has no name of its own."""
+    match status:
+        case 400 | 401 | 403 | 413 | 422:
+            return USAGE
+        case 429:
+            return LIMIT
+        case 409 | 410:
+            return FAILED
+        case _:  # it does not answer, makes a mistake, or is none
+            return STORAGE

@@ -10,9 +10,9 @@ from agent_runtime.errors import StorageError
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 
 if TYPE_CHECKING:
+    from agent_runtime.cli.backends.backend import Followed
     from agent_runtime.cli.output.narrator import Narrator
     from agent_runtime.cli.questions import Questions
-    from agent_runtime.kernel.handle import ExecutionHandle
 
 _SETTLED = frozenset(
     {RuntimeEventType.ACTION_RESOLVED, RuntimeEventType.ACTION_EXPIRED, RuntimeEventType.ACTION_CANCELLED}
@@ -23,7 +23,7 @@ See = Callable[[RuntimeEvent], Awaitable[None]]
 
 
 async def follow(
-    handle: ExecutionHandle,
+    handle: Followed,
     narrator: Narrator,
     questions: Questions,
     *,

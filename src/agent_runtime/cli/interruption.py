@@ -20,13 +20,16 @@ GIVE_UP_SECONDS: Final = 3.0
 
 
 @contextmanager
-def resumable(job_id: str, flags: str, say: Callable[[str], None]) -> Iterator[None]:
+def resumable(
+    job_id: str, flags: str, say: Callable[[str], None], *, executes: bool = True
+) -> Iterator[None]:
     """Say how to go on with a job when Ctrl-C, SIGTERM or SIGHUP ends what is done inside.
 
     Args:
         job_id: The job.
         flags: What `jobs resume` needs besides the id.
         say: Prints a line.
+        executes: Whether the job is executed inside, and not only followed.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 -- a command runs in one
@@ -38,7 +41,11 @@ def resumable(job_id: str, flags: str, say: Callable[[str], None]) -> Iterator[N
     except asyncio.CancelledError:
         signal.signal(signal.SIGINT, _exit)
         say("")
-        say("stopping: what is in flight is finished first (Ctrl-C again stops at once)")
+        say(
+            "stopping: what is in flight is finished first (Ctrl-C again stops at once)"
+            if executes
+            else "the job goes on; nobody follows it here any more"
+        )
         say(f"end it with: {program()} jobs cancel {job_id}{flags}")
         say(f"go on with: {program()} jobs resume {job_id}{flags}")
         raise

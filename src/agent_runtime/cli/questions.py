@@ -13,13 +13,13 @@ import click
 from agent_runtime.cli.answers import how_to_answer, is_yes, items_of, prompt_for, understand
 from agent_runtime.cli.output.printable import printable
 from agent_runtime.cli.output.shown import show
-from agent_runtime.cli.terminal import Lines, is_interactive, program, user_name
+from agent_runtime.cli.terminal import Lines, is_interactive, program
 from agent_runtime.errors import ActionAlreadyResolved, InvalidInput
 from agent_runtime.values.action import ActionRecord, ActionType
 from llm_client.background import begin, ended, leave
 
 if TYPE_CHECKING:
-    from agent_runtime.app import RuntimeKernel
+    from agent_runtime.cli.backends.backend import Questions as Asked
     from agent_runtime.cli.output.narrator import Say
 
 SHOW_ALL: Final = "this is not all of it: [s]how the rest, then it can be answered: "
@@ -29,18 +29,26 @@ class Questions:
     """Asks, one question at a time.
 
     Args:
-        kernel: Where the questions are.
+        asked: Where the questions are.
         say: Prints a line.
-        db_flag: What `actions resolve` needs besides the id to find this database.
+        flag: What `actions resolve` needs besides the id to find them.
+        by: Who answers at this terminal; `None` where the service knows.
         answer_after: Seconds after which a yes-or-no question is answered with yes by itself; `None` never does.
     """
 
     def __init__(
-        self, kernel: RuntimeKernel, say: Say, *, db_flag: str = "", answer_after: float | None = None
+        self,
+        asked: Asked,
+        say: Say,
+        *,
+        flag: str = "",
+        by: str | None = None,
+        answer_after: float | None = None,
     ) -> None:
-        self._kernel = kernel
+        self._asked = asked
         self._say = say
-        self._db_flag = db_flag
+        self._flag = flag
+        self._by = by
         self._answer_after = answer_after
         self._lines = Lines(sys.stdin.fileno()) if is_interactive() and answer_after is None else None
         self._turn = asyncio.Lock()
@@ -70,13 +78,13 @@ class Questions:
 
     async def _ask(self, action_id: str) -> None:
         async with self._turn:
-            action = await self._kernel.actions.get(action_id)
+            action = await self._asked.get(action_id)
             if not action.is_pending:
                 return
             self._show(action)
             resolution, by = await self._answer(action)
             try:
-                await self._kernel.actions.resolve_by_id(action_id, resolution, resolved_by=by)
+                await self._asked.resolve_by_id(action_id, resolution, resolved_by=by)
             except ActionAlreadyResolved:
                 return
             except InvalidInput as error:  # only others may answer, say, or more than one must
@@ -86,10 +94,10 @@ class Questions:
         self._say("")
         for line in show(action, whole=self._lines is None).lines:  # nobody at a terminal asks for the rest
             self._say(line)
-        command = f"{program()} actions resolve {action.action_id} {how_to_answer(action)}{self._db_flag}"
+        command = f"{program()} actions resolve {action.action_id} {how_to_answer(action)}{self._flag}"
         self._say(f"  from any other terminal: {command}")
 
-    async def _answer(self, action: ActionRecord) -> tuple[Mapping[str, Any], str]:
+    async def _answer(self, action: ActionRecord) -> tuple[Mapping[str, Any], str | None]:
         """Return an answer and who gave it; waits for ever where only somebody else can answer."""
         if self._answer_after is not None and action.type in (ActionType.APPROVAL, ActionType.CONFIRM):
             self._say(f"  no terminal: in {self._answer_after:g} s this is answered with yes by itself")
@@ -97,7 +105,7 @@ class Questions:
             self._say("  nobody has answered: answering yes, as nobody in particular")
             return understand(action, "yes"), "nobody (answered by itself)"
         if self._lines is not None:
-            return await self._answer_of_person(action, self._lines), user_name()
+            return await self._answer_of_person(action, self._lines), self._by
         self._say("  waiting for an answer")
         await asyncio.get_running_loop().create_future()
         raise AssertionError("unreachable: nobody completes the future")

@@ -19,6 +19,7 @@ class AsyncActions(Resource):
         scope_id: str | None = None,
         job_id: str | None = None,
         status: ActionStatus | None = ActionStatus.PENDING,
+        before: str | None = None,
         limit: int = 100,
     ) -> AsyncGenerator[Action, None]:
         """Yield questions, the newest first, page by page.
@@ -27,6 +28,7 @@ class AsyncActions(Resource):
             scope_id: For keys for all scopes.
             job_id: Only this job's.
             status: Only those that stand so; `None` for all.
+            before: The last question that is known.
             limit: How many are asked for at once.
         """
         actions = self._sender.pages(
@@ -37,6 +39,7 @@ class AsyncActions(Resource):
                 "job_id": job_id,
                 "status": status,
                 "all": status is None,
+                "cursor": before,
                 "limit": limit,
             },
         )

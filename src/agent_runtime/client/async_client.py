@@ -17,7 +17,7 @@ from agent_runtime.client.jobs import AsyncJobs
 from agent_runtime.client.keys import AsyncKeys
 from agent_runtime.client.ledger import AsyncLedger
 from agent_runtime.client.messages import AsyncMessages
-from agent_runtime.client.models import Caller, Event, Health, Overview, Worker
+from agent_runtime.client.models import Caller, Event, Executed, Health, Overview, Worker
 from agent_runtime.client.policies import AsyncPolicies
 from agent_runtime.client.sending import Sender
 from agent_runtime.errors import AgentRuntimeError, InvalidInput
@@ -95,6 +95,10 @@ class AsyncClient:
     async def metrics(self) -> str:
         """Return what Prometheus reads. It takes a key for all scopes."""
         return (await self._sender.send("GET", "/metrics")).text
+
+    async def executed(self) -> Executed:
+        """Return which operators the workers know, and how many these are."""
+        return await self._sender.call("GET", "/v1/operators", Executed)
 
     async def workers(self) -> Sequence[Worker]:
         """Return the processes that execute jobs. It takes a key for all scopes."""

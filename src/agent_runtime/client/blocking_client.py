@@ -53,6 +53,7 @@ class Budgets(Blocking[AsyncBudgets]):
 
     list = one_by_one(AsyncBudgets.list)
     save = waited(AsyncBudgets.save)
+    change = waited(AsyncBudgets.change)
     delete = waited(AsyncBudgets.delete)
 
 
@@ -73,6 +74,7 @@ class Keys(Blocking[AsyncKeys]):
     """API keys."""
 
     list = one_by_one(AsyncKeys.list)
+    get = waited(AsyncKeys.get)
     create = waited(AsyncKeys.create)
     rotate = waited(AsyncKeys.rotate)
     revoke = waited(AsyncKeys.revoke)
@@ -119,6 +121,7 @@ class Client(Blocking[AsyncClient]):
     overview = waited(AsyncClient.overview)
     whoami = waited(AsyncClient.whoami)
     metrics = waited(AsyncClient.metrics)
+    executed = waited(AsyncClient.executed)
     workers = waited(AsyncClient.workers)
     events = one_by_one(AsyncClient.events)
     is_live = waited(AsyncClient.is_live)

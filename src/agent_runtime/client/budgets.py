@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from agent_runtime.client.models import Budget, NewBudget
+from agent_runtime.client.models import Budget, BudgetChanges, NewBudget
 from agent_runtime.client.resource import Resource
 
 
@@ -45,6 +45,11 @@ class AsyncBudgets(Resource):
     async def save(self, budget: NewBudget) -> Budget:
         """Store a budget, in the place of the one with the same name, scope, principal, session and model."""
         return await self._sender.call("PUT", "/v1/budgets", Budget, body=budget, again=True)
+
+    async def change(self, *, save: Sequence[NewBudget] = (), delete: Sequence[str] = ()) -> None:
+        """Store some budgets, each in the place of the one for the same people, and delete others, by id: all of it or nothing."""
+        changes = BudgetChanges(save=[*save], delete=[*delete])
+        await self._sender.send("POST", "/v1/budgets/changes", body=changes, again=True)
 
     async def delete(self, budget_id: str) -> None:
         """Delete a stored budget. What was counted against it stays. Raises `InvalidInput`: none has this id."""

@@ -110,10 +110,13 @@ class AsyncJobs(Resource):
             again=True,
         )
 
-    async def list(self, *, limit: int = 100, **filters: Unpack[JobFilters]) -> AsyncGenerator[Job, None]:
+    async def list(
+        self, *, before: str | None = None, limit: int = 100, **filters: Unpack[JobFilters]
+    ) -> AsyncGenerator[Job, None]:
         """Yield jobs, the newest first, page by page.
 
         Args:
+            before: The last job that is known.
             limit: How many are asked for at once.
             filters: Which ones.
         """
@@ -131,6 +134,7 @@ class AsyncJobs(Resource):
                 "chain_id": filters.get("chain_id"),
                 "tag": None if tags is None else [f"{name}={value}" for name, value in tags.items()],
                 "since": filters.get("since"),
+                "cursor": before,
                 "limit": limit,
             },
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, model_validator
 
 from llm_client.json_text import dumps
 
@@ -28,6 +28,11 @@ def at_most(most: int, what: str) -> BeforeValidator:
 
 
 Tags = Annotated[dict[str, str], at_most(MAX_TAGS, "tags")]
+
+
+def for_example(**fields: JsonValue) -> ConfigDict:
+    """Return what shows an example of a model in the OpenAPI document."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
 class Sent(BaseModel):

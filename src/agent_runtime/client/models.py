@@ -9,12 +9,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from agent_runtime.client.model_bounds import MAX_MESSAGES, Sent, Tags, at_most, brief
+from agent_runtime.client.model_bounds import MAX_MESSAGES, Sent, Tags, at_most, brief, for_example
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.api_key import Permission, Role
-from agent_runtime.values.checks import MAX_SECONDS
 from agent_runtime.values.job import JobStatus
 from llm_client.messages import Message
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from agent_runtime.ledger.totals import UsageTotal
     from agent_runtime.ports.workers import WorkerRecord
     from agent_runtime.values.action import ActionRecord
-    from agent_runtime.values.api_key import ApiKey
     from agent_runtime.values.budget import LedgerEntry
     from agent_runtime.values.context import BudgetSpec
     from agent_runtime.values.event import RuntimeEvent
@@ -119,6 +117,10 @@ Messages = Annotated[list[ChatMessage], at_most(MAX_MESSAGES, "messages")]
 class NewJob(Sent):
     """A job to run: a `prompt` (or `messages`) for the default agent, or an `operator` with its `input`."""
 
+    model_config = for_example(
+        operator="ship", input={"order": 17}, tags={"team": "support"}, budgets={"max_cost": "0.50"}
+    )
+
     operator: str | None = Field(default=None, description="Its name; the default agent if none is given.")
     prompt: str | None = None
     messages: Messages | None = Field(default=None, description="A conversation, instead of a prompt.")
@@ -150,6 +152,9 @@ class Job(Answered):
 
     job_id: str
     status: JobStatus
+    standing: str = Field(
+        description="Its status, or `interrupted`: it is running on paper, and its process is gone."
+    )
     operator: str | None
     scope_id: str
     principal_id: str | None
@@ -181,18 +186,20 @@ class Job(Answered):
     )
 
     @classmethod
-    def of(cls, job: JobRecord) -> Self:
-        """Return what is told of a job."""
-        return cls(**_of_job(job))
+    def of(cls, job: JobRecord, standing: str) -> Self:
+        """Return what is told of a job; `standing` is its status, or that nobody works on it any more."""
+        return cls(**_of_job(job, standing))
 
     @classmethod
-    def in_list(cls, job: JobRecord) -> Self:
+    def in_list(cls, job: JobRecord, standing: str) -> Self:
         """Return what is told of a job in a list."""
-        return cls(**brief(_of_job(job), {"metadata": {}, "tags": {}, "error": "…"}))
+        return cls(**brief(_of_job(job, standing), {"metadata": {}, "tags": {}, "error": "…"}))
 
 
-def _of_job(job: JobRecord) -> dict[str, Any]:
-    own = {name: getattr(job, name) for name in Job.model_fields if name not in ("budgets", "left_out")}
+def _of_job(job: JobRecord, standing: str) -> dict[str, Any]:
+    others = ("budgets", "left_out", "standing")
+    own = {name: getattr(job, name) for name in Job.model_fields if name not in others}
+    own["standing"] = standing
     own["metadata"], own["tags"] = dict(job.metadata), dict(job.tags)
     own["budgets"] = None if job.budgets is None else dict(job.budgets.to_dict())
     return own
@@ -288,11 +295,15 @@ class Event(Answered):
 class Reason(Sent):
     """Why something is done."""
 
+    model_config = for_example(reason="the order was withdrawn")
+
     reason: str | None = Field(default=None, max_length=2000)
 
 
 class Retry(Sent):
     """How a job is retried."""
+
+    model_config = for_example(from_step="charge", new_keys=True)
 
     from_step: str | None = Field(default=None, description="Do this step anew, and all that came after it.")
     budgets: RunBudget | None = Field(default=None, description="Instead of the job's own.")
@@ -302,16 +313,20 @@ class Retry(Sent):
 class NewMessage(Sent):
     """A message to whichever job receives under an identity."""
 
+    model_config = for_example(to="desk-7", message={"paid": True}, dedupe_key="payment-17")
+
     to: str = Field(description="The identity.")
     message: Json
     dedupe_key: str | None = Field(default=None, description="A second message with it is not sent.")
     scope_id: str | None = None
 
 
-class SentMessage(Answered):
+class SentMessage(BaseModel):
     """A message that was sent, now or before."""
 
     message_id: str
+    position: int = Field(description="Its place among all that were ever sent to the identity.")
+    waiting: int = Field(description="Messages that wait for the identity now.")
 
 
 class Vote(BaseModel):
@@ -377,10 +392,11 @@ def _of_action(action: ActionRecord) -> dict[str, Any]:
 class Answer(Sent):
     """An answer to a question."""
 
+    model_config = for_example(resolution={"approved": True, "reason": "checked with the customer"})
+
     resolution: dict[str, Json] = Field(
         description="To an approval `{approved, reason?, arguments?}`, to a confirm `{confirmed}`, to a choose `{choice}`, "
         "to an input `{value}`, to a reconcile `{outcome, result?, error?}`.",
-        examples=[{"approved": True, "reason": "checked with the customer"}],
     )
     resolved_by: str | None = Field(
         default=None,
@@ -403,6 +419,8 @@ class BudgetLine(Answered):
 
 class NewBudget(Sent):
     """A standing budget: at least one limit of what somebody may use. Costs are US dollars."""
+
+    model_config = for_example(scope_id="acme", max_cost_daily="50.00", exceed_strategy="wait")
 
     scope_id: str | None = Field(
         default=None, description="The tenant; `*`: each has one of its own; null: one for all together."
@@ -465,6 +483,19 @@ class Budget(BaseModel):
         return cls(budget_id=budget.budget_id, label=budget.label, budget=dict(budget.to_dict()), lines=lines)
 
 
+class BudgetChanges(Sent):
+    """Changes of the stored budgets."""
+
+    model_config = for_example(save=[{"scope_id": "acme", "max_cost_daily": "50.00"}])
+
+    save: list[NewBudget] = Field(
+        default_factory=list,
+        max_length=1_000,
+        description="Each in the place of the one for the same people.",
+    )
+    delete: list[str] = Field(default_factory=list, max_length=1_000, description="Ids of budgets.")
+
+
 class Entry(Answered):
     """One request to a model, or call of a tool, and what it has cost."""
 
@@ -487,8 +518,14 @@ class Entry(Answered):
     reasoning_tokens: int
     cost: Decimal | None = Field(description="US dollars; null when no price is known.")
     price_source: str | None
+    service_tier: str | None = Field(
+        description="The tier whose price was taken; null where the vendor said nothing."
+    )
     uncertain: bool = Field(
         description="Its answer was lost; it is counted at the most that it can have cost."
+    )
+    was: str | None = Field(
+        description="What the entry was that this one corrects: `uncertain` or `unpriced`."
     )
     duration_ms: int | None
     timestamp: datetime
@@ -529,6 +566,8 @@ class Costs(BaseModel):
 class PolicyQuestion(Sent):
     """What a policy is asked."""
 
+    model_config = for_example(action="tool", name="send_mail", arguments={"to": "ann@example.com"})
+
     action: Literal["job", "model", "tool", "connector"]
     name: str = Field(description="Of the operator, model, tool or connector.")
     arguments: dict[str, Json] = Field(default_factory=dict, description="Of a tool.")
@@ -562,6 +601,13 @@ class Worker(Answered):
         return cls.model_validate(worker)
 
 
+class Executed(BaseModel):
+    """What is executed now."""
+
+    operators: list[str] = Field(description="Names of the operators that workers know, sorted.")
+    is_executing: bool = Field(description="Whether any process executes jobs, or waits to.")
+
+
 class Overview(BaseModel):
     """What a first page shows."""
 
@@ -582,61 +628,6 @@ class Health(BaseModel):
     """Whether the service can do its work."""
 
     status: Literal["ok", "unavailable"]
-
-
-class NewKey(Sent):
-    """A key to make."""
-
-    name: str = Field(description="What people call it.")
-    role: Role
-    scope_id: str | None = Field(
-        default=None, description="An admin's own, unless their key is for all scopes."
-    )
-    all_scopes: bool = Field(default=False, description="For those who run the installation.")
-    principal_id: str | None = Field(
-        default=None, description="Who is named as having done what is done with it."
-    )
-    expires_at: AwareDatetime | None = None
-
-
-class Rotation(Sent):
-    """How a key is replaced."""
-
-    overlap_seconds: float = Field(
-        default=0, ge=0, le=MAX_SECONDS, description="How long the old key still holds."
-    )
-
-
-class Key(Answered):
-    """What may be known of a key."""
-
-    key_id: str
-    name: str
-    role: Role
-    scope_id: str | None = Field(description="Null for every scope.")
-    principal_id: str | None
-    created_at: datetime
-    created_by: str | None
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None = Field(description="Give or take a minute.")
-    replaced_by: str | None = Field(description="The key that was made in its place.")
-
-    @classmethod
-    def of(cls, key: ApiKey) -> Self:
-        """Return what is told of a key."""
-        return cls.model_validate(key)
-
-
-class KeyWithText(Key):
-    """A key that was just made."""
-
-    text: str = Field(description="The key itself, which is told this once.")
-
-    @classmethod
-    def of_text(cls, key: ApiKey, text: str) -> Self:
-        """Return a key with its text."""
-        return cls(**Key.of(key).model_dump(), text=text)
 
 
 class NewSession(Sent):

@@ -42,7 +42,7 @@ from agent_runtime.values.budget import Amount, LedgerEntry, run_budget_id
 from agent_runtime.values.checks import check_seconds, check_text
 from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import to_dollars
-from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetStatus
+from agent_runtime.values.standing_budget import EACH, Budget, BudgetDecision, BudgetStatus
 from llm_client.json_text import JsonValue
 from llm_client.usage import Usage
 
@@ -132,6 +132,28 @@ class Ledger:
         """
         await load_zones([budget.timezone])
         return await status_of(budget, self.storage, self._clock.now(), context)
+
+    async def status_for(
+        self,
+        budget: Budget,
+        *,
+        scope_id: str | None = None,
+        principal_id: str | None = None,
+        session_id: str | None = None,
+    ) -> BudgetStatus:
+        """Return where a budget stands for those who are named; without lines where each one has a budget of their own, and nobody is."""
+        own = (budget.scope_id, budget.principal_id, budget.session_id)
+        if EACH not in own:
+            return await self.status(budget)
+        asked = (scope_id, principal_id, session_id)
+        scope, principal, session = (
+            named if whose == EACH else whose for whose, named in zip(own, asked, strict=True)
+        )
+        missing = (whose == EACH and named is None for whose, named in zip(own, asked, strict=True))
+        if scope is None or any(missing):
+            return BudgetStatus(budget=budget, lines=())
+        context = ExecutionContext(scope_id=scope, principal_id=principal, session_id=session)
+        return await self.status(budget, context)
 
     async def check_budget(
         self,

@@ -46,7 +46,7 @@ class UsageTotal:
         """Return the total with more entries."""
         used = [entry for entry in entries if entry.type != CHECK]
         new = [entry for entry in used if entry.status != ADJUSTED]
-        corrected = [entry.metadata.get("was") for entry in used if entry.status == ADJUSTED]
+        corrected = [entry.was for entry in used]
         return UsageTotal(
             input_tokens=self.input_tokens + sum(entry.input_tokens for entry in used),
             output_tokens=self.output_tokens + sum(entry.output_tokens for entry in used),

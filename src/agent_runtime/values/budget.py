@@ -176,6 +176,12 @@ class LedgerEntry:
         return tier if isinstance(tier, str) else None
 
     @property
+    def was(self) -> str | None:
+        """What the entry was that this one corrects: `uncertain` or `unpriced`; `None` of one that corrects nothing."""
+        was = self.metadata.get("was") if self.status == ADJUSTED else None
+        return was if isinstance(was, str) else None
+
+    @property
     def units(self) -> int | None:
         """Its cost as storages keep it, in 10⁻¹⁰ dollars."""
         return None if self.cost is None else to_units(self.cost)

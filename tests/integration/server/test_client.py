@@ -33,7 +33,7 @@ from agent_runtime import (
     UnknownExecution,
     UnknownJob,
 )
-from agent_runtime.client import AnswerTexts, AsyncClient, Client, async_client, models
+from agent_runtime.client import AnswerTexts, AsyncClient, Client, async_client, key_models, models
 from agent_runtime.client.blocking import Blocking
 from agent_runtime.client.jobs import JobFields
 from agent_runtime.client.resource import Resource
@@ -361,7 +361,7 @@ async def test_questions_budgets_keys_rules_and_costs(service: Service) -> None:
         await client.budgets.delete(saved.budget_id)
         assert [one async for one in client.budgets.list()] == []
 
-        made = await client.keys.create(models.NewKey(name="shop", role=Role.VIEWER, scope_id="acme"))
+        made = await client.keys.create(key_models.NewKey(name="shop", role=Role.VIEWER, scope_id="acme"))
         rotated = await client.keys.rotate(made.key_id)
         assert (await client.keys.revoke(rotated.key_id)).revoked_at is not None
         assert {made.key_id, rotated.key_id} <= {one.key_id async for one in client.keys.list()}

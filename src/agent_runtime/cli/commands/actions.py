@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import click
 
 from agent_runtime.cli.answers import choice_from, from_json, how_to_answer
-from agent_runtime.cli.database import db_option, existing, flag_for, reading, stored
+from agent_runtime.cli.backends.choice import Place, place_options
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.amounts import moment
 from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.output.shown import question_of, show
-from agent_runtime.cli.output.standing import is_alive
 from agent_runtime.cli.output.table import show_table
-from agent_runtime.cli.terminal import program, user_name
+from agent_runtime.cli.terminal import program
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.checks import check_text
-
-if TYPE_CHECKING:
-    from agent_runtime.settings import Settings
 
 
 @click.group()
@@ -36,9 +32,9 @@ def actions() -> None:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 @click.option("--before", metavar="ACTION", help="Go on after this action: the last one of the page before.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
-@db_option
+@place_options
 def list_actions(
-    db: str | None,
+    place: Place,
     job: str | None,
     scope: str | None,
     everything: bool,
@@ -51,7 +47,7 @@ def list_actions(
         check_text("scope", scope)
     status = None if everything else ActionStatus.PENDING
     wanted = _Wanted(job_id=job, scope_id=scope, status=status, limit=limit, before=before)
-    return asyncio.run(_list(existing(db), wanted, as_json))
+    return asyncio.run(_list(place, wanted, as_json))
 
 
 class _Wanted(TypedDict):
@@ -64,13 +60,11 @@ class _Wanted(TypedDict):
     before: str | None
 
 
-async def _list(settings: Settings, wanted: _Wanted, as_json: bool) -> int:
-    async with stored(settings) as database:
-        if wanted["before"] is not None:
-            await database.actions.get(wanted["before"])
+async def _list(place: Place, wanted: _Wanted, as_json: bool) -> int:
+    async with place.opened() as backend:
         if wanted["job_id"] is not None:
-            await database.jobs.get(wanted["job_id"])
-        found = await database.storage.list_actions(**wanted)
+            await backend.jobs.get(wanted["job_id"])
+        found = await backend.actions.list(**wanted)
     if as_json:
         click.echo(json.dumps([_action_json(action) for action in found], indent=1, default=str))
         return OK
@@ -101,15 +95,15 @@ async def _list(settings: Settings, wanted: _Wanted, as_json: bool) -> int:
 
 @actions.command("show")
 @click.argument("action_id", metavar="ACTION")
-@db_option
-def show_action(db: str | None, action_id: str) -> int:
+@place_options
+def show_action(place: Place, action_id: str) -> int:
     """Show all of a question, however long it is, and how it is answered."""
-    return asyncio.run(_show(existing(db), action_id, flag_for(db)))
+    return asyncio.run(_show(place, action_id))
 
 
-async def _show(settings: Settings, action_id: str, flag: str) -> int:
-    async with stored(settings) as database:
-        action = await database.actions.get(action_id)
+async def _show(place: Place, action_id: str) -> int:
+    async with place.opened() as backend:
+        action = await backend.actions.get(action_id)
     for line in show(action, whole=True).lines:
         say(line)
     if action.approvers is not None:
@@ -121,7 +115,7 @@ async def _show(settings: Settings, action_id: str, flag: str) -> int:
         say(f"expires: {moment(action.expires_at)}")
     say(f"status: {action.status}")
     if action.is_pending:
-        say(f"answer: {program()} actions resolve {action_id} {how_to_answer(action)}{flag}")
+        say(f"answer: {program()} actions resolve {action_id} {how_to_answer(action)}{place.flag}")
     return OK
 
 
@@ -138,10 +132,12 @@ async def _show(settings: Settings, action_id: str, flag: str) -> int:
 )
 @click.option("--json", "as_json", metavar="JSON", help="Any answer, as a JSON object.")
 @click.option("--reason", metavar="TEXT", help="Goes with the answer; a model reads why it was refused.")
-@click.option("--by", metavar="NAME", help="Who answers (default: your user name).")
-@db_option
+@click.option(
+    "--by", metavar="NAME", help="Who answers (default: your user name; of a service, who the key names)."
+)
+@place_options
 def resolve(
-    db: str | None,
+    place: Place,
     action_id: str,
     answers: tuple[str, ...],
     choice: str | None,
@@ -165,23 +161,22 @@ def resolve(
     (resolution,) = given
     if reason is not None:
         resolution["reason"] = reason
-    return asyncio.run(_resolve(existing(db), action_id, resolution, by or user_name(), flag_for(db)))
+    return asyncio.run(_resolve(place, action_id, resolution, by))
 
 
-async def _resolve(settings: Settings, action_id: str, resolution: dict[str, Any], by: str, flag: str) -> int:
-    async with reading(settings) as kernel:
-        action = await kernel.actions.get(action_id)
+async def _resolve(place: Place, action_id: str, resolution: dict[str, Any], by: str | None) -> int:
+    async with place.opened() as backend:
         if isinstance(resolution.get("choice"), str):
-            resolution["choice"] = choice_from(action, resolution["choice"])
-        answered = await kernel.actions.resolve_by_id(action_id, resolution, resolved_by=by)
-        workers = await kernel.storage.list_workers()
+            resolution["choice"] = choice_from(await backend.actions.get(action_id), resolution["choice"])
+        answered = await backend.actions.resolve_by_id(action_id, resolution, resolved_by=by)
+        goes_on = answered.job_id is None or await backend.executes()
     if answered.status is ActionStatus.PENDING:
         say(f"{action_id}: {len(answered.votes)} of {answered.quorum} answers are given")
         return OK
-    say(f"{action_id} is {answered.status} by {by}")
-    if answered.job_id is not None and not any(is_alive(worker) for worker in workers):
+    say(f"{action_id} is {answered.status} by {answered.resolved_by}")
+    if not goes_on:
         say(
-            f"nothing executes its job now; a worker goes on with it, or: {program()} jobs resume {answered.job_id}{flag}"
+            f"nothing executes its job now; a worker goes on with it, or: {program()} jobs resume {answered.job_id}{place.flag}"
         )
     return OK
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from agent_runtime.cli.backends.choice import Place, place_options
 from agent_runtime.cli.budget_changes import BudgetChanges
-from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.output.table import show_table
@@ -21,14 +21,13 @@ from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.budget_file import parse_budgets
 from agent_runtime.ledger.windows import zone
 from agent_runtime.values.checks import check_texts
-from agent_runtime.values.context import DEFAULT_SCOPE, ExecutionContext
 from agent_runtime.values.standing_budget import EACH, Budget, BudgetLine
 
 if TYPE_CHECKING:
-    from agent_runtime.ledger.ledger import Ledger
-    from agent_runtime.settings import Settings
+    from agent_runtime.cli.backends.backend import Backend
 
 Command = TypeVar("Command", bound=Callable[..., object])
+Shown = Callable[..., object]
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _LIMITS = [field.name for field in fields(Budget) if field.name.startswith("max_")]
 
@@ -36,10 +35,10 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Show the difference and
 _as_json = click.option("--json", "as_json", is_flag=True, help="The difference as one JSON object.")
 
 
-def _shown(command: Command) -> Command:
+def _shown(command: Shown) -> Shown:
     """Add the options of showing budgets."""
     for option in (
-        db_option,
+        place_options,
         click.option("--json", "as_json", is_flag=True, help="One JSON array."),
         click.option(
             "--principal",
@@ -83,21 +82,21 @@ def _limits(command: Command) -> Command:
 @_shown
 @click.pass_context
 def budgets(
-    ctx: click.Context, db: str | None, scope: str | None, principal: str | None, as_json: bool
+    ctx: click.Context, place: Place, scope: str | None, principal: str | None, as_json: bool
 ) -> int | None:
     """Show the stored budgets: each limit, and what is settled, reserved and left in its window; or change them."""
     if ctx.invoked_subcommand is not None:
-        if db or scope or principal or as_json:
+        if place.is_said or scope or principal or as_json:
             raise click.UsageError(f"options come after the command: budgets {ctx.invoked_subcommand} …")
         return None
-    return asyncio.run(_show(existing(db), scope, principal, as_json))
+    return asyncio.run(_show(place, scope, principal, as_json))
 
 
 @budgets.command("list")
 @_shown
-def list_budgets(db: str | None, scope: str | None, principal: str | None, as_json: bool) -> int:
+def list_budgets(place: Place, scope: str | None, principal: str | None, as_json: bool) -> int:
     """Show the stored budgets, as `budgets` alone does."""
-    return asyncio.run(_show(existing(db), scope, principal, as_json))
+    return asyncio.run(_show(place, scope, principal, as_json))
 
 
 @budgets.command("set")
@@ -113,25 +112,25 @@ def list_budgets(db: str | None, scope: str | None, principal: str | None, as_js
 @click.option("--timezone", metavar="ZONE", help="In which hours, days and months begin.")
 @_dry_run
 @_as_json
-@db_option
-def set_budget(db: str | None, dry_run: bool, as_json: bool, **given: Any) -> int:
+@place_options
+def set_budget(place: Place, dry_run: bool, as_json: bool, **given: Any) -> int:
     """Store a budget, in place of the one for the same scope, principal, session, model and name.
 
     Limits that are not given are none. What the ledger has of the current windows counts from the beginning.
     """
     budget = Budget(**{name: value for name, value in given.items() if value is not None})
     zone(budget.timezone)
-    return asyncio.run(_apply(existing(db), [budget], prune=False, dry_run=dry_run, as_json=as_json))
+    return asyncio.run(_apply(place, [budget], prune=False, dry_run=dry_run, as_json=as_json))
 
 
 @budgets.command()
 @_identity
 @_dry_run
 @_as_json
-@db_option
-def remove(db: str | None, dry_run: bool, as_json: bool, **identity: str | None) -> int:
+@place_options
+def remove(place: Place, dry_run: bool, as_json: bool, **identity: str | None) -> int:
     """Delete the stored budget for a scope, principal, session, model and name; its counters stay."""
-    return asyncio.run(_remove(existing(db), identity, dry_run, as_json))
+    return asyncio.run(_remove(place, identity, dry_run, as_json))
 
 
 @budgets.command()
@@ -139,44 +138,42 @@ def remove(db: str | None, dry_run: bool, as_json: bool, **identity: str | None)
 @click.option("--prune", is_flag=True, help="Delete stored budgets that the file does not have.")
 @_dry_run
 @_as_json
-@db_option
-def apply(db: str | None, file: Path, prune: bool, dry_run: bool, as_json: bool) -> int:
+@place_options
+def apply(place: Place, file: Path, prune: bool, dry_run: bool, as_json: bool) -> int:
     """Store the budgets of a YAML, JSON or TOML file, all or none; a file with a mistake is refused whole."""
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise InvalidInput(f"{file} is not UTF-8 text") from None
     wanted = parse_budgets(text, source=str(file), toml=file.suffix == ".toml")
-    return asyncio.run(_apply(existing(db), wanted, prune=prune, dry_run=dry_run, as_json=as_json))
+    return asyncio.run(_apply(place, wanted, prune=prune, dry_run=dry_run, as_json=as_json))
 
 
-async def _apply(
-    settings: Settings, wanted: Sequence[Budget], *, prune: bool, dry_run: bool, as_json: bool
-) -> int:
-    async with reading(settings) as kernel:
-        stored = await kernel.ledger.budgets()
+async def _apply(place: Place, wanted: Sequence[Budget], *, prune: bool, dry_run: bool, as_json: bool) -> int:
+    async with place.opened() as backend:
+        stored = await backend.budgets.list()
         kept = {budget.budget_id for budget in wanted}
         gone = [budget for budget in stored if prune and budget.budget_id not in kept]
         changes = BudgetChanges.between(stored, wanted, remove=gone)
-        await _make(kernel.ledger, changes, dry_run=dry_run)
+        await _make(backend, changes, dry_run=dry_run)
     return _tell(changes, dry_run=dry_run, as_json=as_json)
 
 
-async def _remove(settings: Settings, identity: dict[str, str | None], dry_run: bool, as_json: bool) -> int:
+async def _remove(place: Place, identity: dict[str, str | None], dry_run: bool, as_json: bool) -> int:
     check_texts(SimpleNamespace(**identity), *identity)
-    async with reading(settings) as kernel:
-        stored = await kernel.ledger.budgets()
+    async with place.opened() as backend:
+        stored = await backend.budgets.list()
         gone = [one for one in stored if all(getattr(one, name) == asked for name, asked in identity.items())]
         if not gone:
             raise InvalidInput("no such budget is stored; `agent-runtime budgets` shows which are")
         changes = BudgetChanges.between(stored, (), remove=gone)
-        await _make(kernel.ledger, changes, dry_run=dry_run)
+        await _make(backend, changes, dry_run=dry_run)
     return _tell(changes, dry_run=dry_run, as_json=as_json)
 
 
-async def _make(ledger: Ledger, changes: BudgetChanges, *, dry_run: bool) -> None:
+async def _make(backend: Backend, changes: BudgetChanges, *, dry_run: bool) -> None:
     if changes and not dry_run:
-        await ledger.change_budgets(save=changes.to_save, delete=changes.to_delete)
+        await backend.budgets.change(save=changes.to_save, delete=changes.to_delete)
 
 
 def _tell(changes: BudgetChanges, *, dry_run: bool, as_json: bool) -> int:
@@ -192,15 +189,16 @@ def _tell(changes: BudgetChanges, *, dry_run: bool, as_json: bool) -> int:
     return OK
 
 
-async def _show(settings: Settings, scope: str | None, principal: str | None, as_json: bool) -> int:
-    async with reading(settings) as kernel:
-        found = await kernel.ledger.budgets()
+async def _show(place: Place, scope: str | None, principal: str | None, as_json: bool) -> int:
+    async with place.opened() as backend:
+        statuses = await backend.budgets.statuses(scope_id=scope, principal_id=principal)
         shown = [
-            (budget, await _lines(kernel.ledger, budget, scope, principal))
-            for budget in found
-            if (scope is None or budget.scope_id in (None, EACH, scope))
-            and (principal is None or budget.principal_id in (None, EACH, principal))
+            (status.budget, status.lines)
+            for status in statuses
+            if (scope is None or status.budget.scope_id in (None, EACH, scope))
+            and (principal is None or status.budget.principal_id in (None, EACH, principal))
         ]
+        found = shown or await backend.budgets.list()
     if as_json:
         told = [
             {"budget": budget.to_dict(), "limits": [_line_json(line) for line in lines]}
@@ -227,23 +225,6 @@ async def _show(settings: Settings, scope: str | None, principal: str | None, as
         right=("limit", "settled", "reserved", "left"),
     )
     return OK
-
-
-async def _lines(
-    ledger: Ledger, budget: Budget, scope: str | None, principal: str | None
-) -> tuple[BudgetLine, ...]:
-    """Return a budget's limits; none where it is not said whose are asked for."""
-    whose = None
-    if EACH in (budget.scope_id, budget.principal_id, budget.session_id):
-        own_scope = scope if budget.scope_id in (None, EACH) else budget.scope_id
-        own_principal = principal if budget.principal_id in (None, EACH) else budget.principal_id
-        if (budget.scope_id == EACH and scope is None) or (budget.principal_id == EACH and principal is None):
-            return ()
-        whose = ExecutionContext(scope_id=own_scope or DEFAULT_SCOPE, principal_id=own_principal)
-    try:
-        return (await ledger.status(budget, whose)).lines
-    except InvalidInput:
-        return ()
 
 
 def _amounts(line: BudgetLine) -> tuple[Any, ...]:

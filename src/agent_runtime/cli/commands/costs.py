@@ -7,14 +7,15 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 import click
 
-from agent_runtime.cli.database import db_option, existing, stored
+from agent_runtime.cli.backends.choice import Place, place_options
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.filters import MOMENT
 from agent_runtime.cli.output.amounts import spent, tokens
@@ -23,11 +24,6 @@ from agent_runtime.cli.output.table import show_table
 from agent_runtime.ledger.totals import CHECK
 from agent_runtime.values.budget import ADJUSTED, LedgerEntry, LedgerFilter
 from agent_runtime.values.checks import check_text
-
-if TYPE_CHECKING:
-    from agent_runtime.settings import Settings
-
-_PAGE: Final = 1000
 
 
 @dataclass(slots=True)
@@ -47,8 +43,8 @@ class _Sum:
         self.output_tokens += entry.output_tokens
         self.cost += entry.cost or 0
         if entry.status == ADJUSTED:
-            self.uncertain -= entry.metadata.get("was") == "uncertain"
-            self.unpriced -= entry.metadata.get("was") == "unpriced"
+            self.uncertain -= entry.was == "uncertain"
+            self.unpriced -= entry.was == "unpriced"
             return
         self.requests += 1
         self.unpriced += entry.cost is None
@@ -104,9 +100,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, every row.")
-@db_option
+@place_options
 def costs(
-    db: str | None,
+    place: Place,
     groups: tuple[str, ...],
     limit: int,
     as_json: bool,
@@ -130,27 +126,20 @@ def costs(
         principal_id=whose["principal_id"],
         since=since,
         until=until,
-        limit=_PAGE,
     )
     by = tuple(dict.fromkeys(groups)) or ("job",)
-    return asyncio.run(
-        _costs(existing(db), wanted, by, limit, "json" if as_json else "csv" if as_csv else "table")
-    )
+    return asyncio.run(_costs(place, wanted, by, limit, "json" if as_json else "csv" if as_csv else "table"))
 
 
-async def _costs(settings: Settings, wanted: LedgerFilter, by: Sequence[str], limit: int, form: str) -> int:
+async def _costs(place: Place, wanted: LedgerFilter, by: Sequence[str], limit: int, form: str) -> int:
     sums: dict[tuple[str, ...], _Sum] = {}
     total = _Sum()
-    async with stored(settings) as database:
-        if wanted.job_id is not None:
-            await database.jobs.get(wanted.job_id, scope_id=wanted.scope_id)
-        while page := await database.storage.ledger_entries(wanted):
-            for entry in page:
-                if entry.type == CHECK:
-                    continue
-                total.add(entry)
-                sums.setdefault(tuple(_key(entry, one) for one in by), _Sum()).add(entry)
-            wanted = replace(wanted, after=page[-1].position)
+    async with place.opened() as backend, aclosing(backend.spending(wanted)) as entries:
+        async for entry in entries:
+            if entry.type == CHECK:
+                continue
+            total.add(entry)
+            sums.setdefault(tuple(_key(entry, one) for one in by), _Sum()).add(entry)
     ranked = sorted(sums.items(), key=lambda item: (-item[1].cost, item[0]))
     if form == "csv":
         _write_csv(by, ranked)

@@ -22,7 +22,7 @@ from agent_runtime.cli.output.narrator import Narrator
 from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.cli.output.timeline import show_steps, steps_of
 from agent_runtime.cli.questions import Questions
-from agent_runtime.cli.terminal import is_interactive, program
+from agent_runtime.cli.terminal import is_interactive, program, user_name
 from agent_runtime.errors import ExecutorBusy
 from agent_runtime.values.context import BudgetSpec
 
@@ -128,7 +128,9 @@ class _Show:
         return handle
 
     def _questions(self, kernel: RuntimeKernel) -> Questions:
-        return Questions(kernel, say, db_flag=self.db_flag, answer_after=self.answer_after)
+        return Questions(
+            kernel.actions, say, flag=self.db_flag, by=user_name(), answer_after=self.answer_after
+        )
 
     async def _prove(self, kernel: RuntimeKernel, handle: ExecutionHandle, kills: int) -> int:
         from agent_runtime.demo.proof import prove

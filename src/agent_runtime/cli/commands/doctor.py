@@ -21,8 +21,8 @@ from agent_runtime.cli.database import db_option, name_of, reading, settings_for
 from agent_runtime.cli.exit_codes import FAILED, OK, describe
 from agent_runtime.cli.output.amounts import counted
 from agent_runtime.cli.output.printable import say
-from agent_runtime.cli.output.standing import is_alive
 from agent_runtime.errors import AgentRuntimeError, ConfigurationError
+from agent_runtime.worker.standing import is_alive
 from llm_client.errors import DISTRIBUTION
 
 if TYPE_CHECKING:

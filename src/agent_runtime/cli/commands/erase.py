@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent_runtime.cli.commands.jobs_cancel import stopped
+from agent_runtime.cli.backends.database import database_backend
+from agent_runtime.cli.commands.jobs_cancel import tell_stopped
 from agent_runtime.cli.database import db_option, erasers_beside, existing, name_of, stored
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.amounts import counted
@@ -85,7 +86,8 @@ async def _erase(
     if not yes:
         await asyncio.to_thread(_confirm, len(jobs), len(active), subject.scope_id, name_of(settings))
     for job in _first_ones(active):
-        await stopped(settings, job.job_id, reason)
+        async with database_backend(settings) as database:
+            tell_stopped(await database.jobs.stop(job.job_id, reason))
     async with stored(settings) as here, erasers_beside(here.storage, folders) as erasers:
         report = await Erasure(here.storage, erasers=erasers).erase(subject, by=by, reason=reason)
     say(_what_went(report, subject))

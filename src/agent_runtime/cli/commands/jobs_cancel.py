@@ -3,66 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import click
 
-from agent_runtime.cli.chosen_jobs import ChosenJobs
-from agent_runtime.cli.database import db_option, existing, opened, reading
+from agent_runtime.cli.backends.backend import Stopped
+from agent_runtime.cli.backends.choice import Place, place_options
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.output.printable import say
-
-if TYPE_CHECKING:
-    from agent_runtime.settings import Settings
-
-CANCEL_SECONDS = 10.0
-"""How long `cancel` waits for the job's end."""
 
 
 @click.command()
 @click.argument("job_id", metavar="JOB")
 @click.option("--reason", help="Is kept with the job.")
-@db_option
-def cancel(db: str | None, job_id: str, reason: str | None) -> int:
+@place_options
+def cancel(place: Place, job_id: str, reason: str | None) -> int:
     """Cancel a job. Steps in flight are settled first, so that nothing is unaccounted for."""
-    return asyncio.run(stopped(existing(db), job_id, reason))
+    return asyncio.run(_cancel(place, job_id, reason))
 
 
-async def stopped(settings: Settings, job_id: str, reason: str | None) -> int:
-    """Cancel a job, wait for its end for a while, and say what has become of it."""
-    async with reading(settings) as kernel:
-        head = await kernel.jobs.head(job_id)
-        job_id = (await kernel.jobs.cancel(head.job_id, reason)).job_id
-    dispatcher = ChosenJobs()
-    async with opened(settings, operators=known_operators(), dispatcher=dispatcher) as kernel:
-        dispatcher.choose(job_id)
-        try:
-            async with asyncio.timeout(CANCEL_SECONDS):
-                ended = await kernel.wait_for_end(job_id)
-        except TimeoutError:
-            say(f"{job_id} is asked to stop; it ends when the process that executes it sees that")
-            return OK
-    say(f"{job_id} is {ended.type.removeprefix('job.')}")
+async def _cancel(place: Place, job_id: str, reason: str | None) -> int:
+    async with place.opened() as backend:
+        stopped = await backend.jobs.stop(job_id, reason)
+    tell_stopped(stopped)
     return OK
+
+
+def tell_stopped(stopped: Stopped) -> None:
+    """Say what has become of a job that was to stop."""
+    if stopped.status is None:
+        say(f"{stopped.job_id} is asked to stop; it ends when the process that executes it sees that")
+    else:
+        say(f"{stopped.job_id} is {stopped.status}")
 
 
 @click.command()
 @click.argument("job_ids", metavar="JOB...", nargs=-1, required=True)
-@db_option
-def unblock(db: str | None, job_ids: tuple[str, ...]) -> int:
+@place_options
+def unblock(place: Place, job_ids: tuple[str, ...]) -> int:
     """Have blocked jobs tried again, also by versions of the code that have blocked them.
 
     The workers that know their operators do that; without one, the jobs wait for it.
     """
-    return asyncio.run(_unblock(existing(db), job_ids))
+    return asyncio.run(_unblock(place, job_ids))
 
 
-async def _unblock(settings: Settings, job_ids: tuple[str, ...]) -> int:
-    async with reading(settings) as kernel:
+async def _unblock(place: Place, job_ids: tuple[str, ...]) -> int:
+    async with place.opened() as backend:
         for job_id in job_ids:
-            job = await kernel.jobs.unblock(job_id)
-            known = any(job.operator in worker.operators for worker in await kernel.storage.list_workers())
+            job = await backend.jobs.unblock(job_id)
+            known = await backend.knows(job.operator)
             follows = "is tried again" if known else f"waits for a worker that knows {job.operator!r}"
             say(f"{job_id} {follows}")
     return OK

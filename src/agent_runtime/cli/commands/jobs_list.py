@@ -5,22 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import click
 
-from agent_runtime.cli.database import db_option, existing, stored
+from agent_runtime.cli.backends.choice import Place, place_options
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.filters import MOMENT, read_tags
 from agent_runtime.cli.output.amounts import moment
 from agent_runtime.cli.output.jobs import job_json
 from agent_runtime.cli.output.printable import say
-from agent_runtime.cli.output.standing import standing
 from agent_runtime.cli.output.table import in_a_cell, show_table
 from agent_runtime.values.job import JobFilter, JobStatus
-
-if TYPE_CHECKING:
-    from agent_runtime.settings import Settings
 
 
 @click.command("list")
@@ -48,9 +43,9 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 @click.option("--before", metavar="JOB", help="Go on after this job: the last one of the page before.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
-@db_option
+@place_options
 def list_jobs(
-    db: str | None,
+    place: Place,
     status: tuple[str, ...],
     scope: str | None,
     principal: str | None,
@@ -74,17 +69,14 @@ def list_jobs(
         limit=limit,
         before=before,
     )
-    return asyncio.run(_list(existing(db), wanted, as_json))
+    return asyncio.run(_list(place, wanted, as_json))
 
 
-async def _list(settings: Settings, wanted: JobFilter, as_json: bool) -> int:
-    async with stored(settings) as database:
-        if wanted.before is not None:
-            await database.jobs.get(wanted.before)
-        found = await database.jobs.list(wanted)
-        workers = await database.storage.list_workers()
+async def _list(place: Place, wanted: JobFilter, as_json: bool) -> int:
+    async with place.opened() as backend:
+        found = await backend.jobs.list(wanted)
     if as_json:
-        click.echo(json.dumps([job_json(job, standing(job, workers)) for job in found], indent=1))
+        click.echo(json.dumps([job_json(job, standing) for job, standing in found], indent=1))
         return OK
     if not found:
         say("no jobs")
@@ -92,14 +84,14 @@ async def _list(settings: Settings, wanted: JobFilter, as_json: bool) -> int:
     rows = [
         (
             job.job_id,
-            standing(job, workers),
+            standing,
             job.scope_id,
             job.operator or "–",
             moment(job.created_at),
             "" if job.deadline is None else moment(job.deadline),
             in_a_cell(job.error or ""),
         )
-        for job in found
+        for job, standing in found
     ]
     show_table(
         ("job", "status", "scope", "operator", "created", "deadline", "error"),
@@ -107,5 +99,5 @@ async def _list(settings: Settings, wanted: JobFilter, as_json: bool) -> int:
         sparse=("deadline", "error"),
     )
     if len(found) == wanted.limit:
-        say(f"more: --before {found[-1].job_id}", err=True)
+        say(f"more: --before {found[-1].job.job_id}", err=True)
     return OK

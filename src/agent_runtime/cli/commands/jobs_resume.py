@@ -11,9 +11,9 @@ import click
 
 from agent_runtime.app import Application, Runtime
 from agent_runtime.cli.applications import Loaded, loaded_app, obeying_app
+from agent_runtime.cli.backends.choice import Place, place_options, served
 from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.database import (
-    db_option,
     existing_file,
     flag_for,
     opened,
@@ -29,11 +29,13 @@ from agent_runtime.cli.output.narrator import Narrator
 from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.cli.prompted import OPERATOR, ChosenAgent, agent_for
 from agent_runtime.cli.questions import Questions
+from agent_runtime.cli.terminal import user_name
 from agent_runtime.errors import InvalidTransition, StorageError, StorageReadOnly, UnknownOperator
 from agent_runtime.values.job import JobRecord, JobStatus
 
 if TYPE_CHECKING:
     from agent_runtime.app import RuntimeKernel
+    from agent_runtime.cli.backends.address import Server
     from agent_runtime.kernel.request import ExecutionResult
     from agent_runtime.settings import Settings
 
@@ -47,9 +49,9 @@ if TYPE_CHECKING:
 @click.option("--base-url", metavar="URL", help="The address of that model's server.")
 @click.option("--tool", "tools", multiple=True, metavar="MODULE:FUNCTION", help="A tool. May be repeated.")
 @click.option("--system", metavar="TEXT", help="The agent's instruction.")
-@db_option
+@place_options
 def resume(
-    db: str | None,
+    place: Place,
     job_id: str,
     app: str | None,
     model: str | None,
@@ -61,7 +63,15 @@ def resume(
 
     What it has finished is not done again. An application goes on with everything that is due in its database. A job of `run` names its
     agent; what that is made of is what you ran on this machine, or what --model, --base-url, --tool and --system say now.
+    With a --server nothing is executed here: a blocked job is tried again, and followed.
     """
+    if place.server is not None:
+        if any((app, model, base_url, tools, system)):
+            raise click.UsageError(
+                "a job of a service is executed by its workers: leave --app, --model, --base-url, --tool and --system out"
+            )
+        return asyncio.run(_watch(place.server, job_id))
+    db = place.db
     settings = settings_for(db, executes=True, app=app, model=model, base_url=base_url)
     existing_file(db, settings)
     again = any((model, base_url, tools, system))
@@ -74,6 +84,26 @@ def resume(
         return asyncio.run(_resume(settings, job_id, db, loaded=application))
     chosen = ChosenAgent.of(settings, tools, system) if again else None
     return asyncio.run(_resume(settings, job_id, db, chosen=chosen))
+
+
+async def _watch(server: Server, job_id: str) -> int:
+    """Follow a job of a service, and those that go on in its place, to the end."""
+    async with served(server) as service:
+        job, _ = await service.jobs.head(job_id)
+        if job.status.is_terminal:
+            _check_answered(job)
+        if job.status is JobStatus.BLOCKED:
+            await service.jobs.unblock(job.job_id)
+        narrator = Narrator(lambda line: say(line, err=True))
+        while job.status.is_active:
+            questions = Questions(service.actions, narrator.line, flag=server.flags)
+            with resumable(job.job_id, server.flags, narrator.line, executes=False):
+                followed = service.jobs.followed(job.job_id)
+                await follow(followed, narrator, questions, after_seq=job.last_seq)
+            job, _ = await service.jobs.head(job.job_id)
+        result, _ = await service.jobs.result(job.job_id)
+    say_text(answer_of(result))
+    return OK
 
 
 async def _resume(
@@ -114,7 +144,7 @@ async def _result(
         else:
             flags = flag_for(db) + ("" if application is None else f" --app {settings.app}")
             narrator = Narrator(lambda line: say(line, err=True))
-            questions = Questions(kernel, narrator.line, db_flag=flag_for(db))
+            questions = Questions(kernel.actions, narrator.line, flag=flag_for(db), by=user_name())
             with resumable(job.job_id, flags, narrator.line):
                 try:
                     await _go_on(kernel, job, narrator, questions, dispatcher)

@@ -5,48 +5,42 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from agent_runtime.cli.database import Stored, db_option, existing, reading, stored
+from agent_runtime.cli.backends.choice import Place, place_options
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.amounts import moment
 from agent_runtime.cli.output.jobs import answer_of, job_json, show_head, show_value
 from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.cli.output.shown import question_of
-from agent_runtime.cli.output.standing import standing
 from agent_runtime.cli.output.table import in_a_cell, show_table
 from agent_runtime.cli.output.timeline import show_steps, steps_of
 from agent_runtime.cli.output.waits import waits_of
-from agent_runtime.errors import InvalidTransition
 from agent_runtime.operators.result import plain_output
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobStatus
-
-if TYPE_CHECKING:
-    from agent_runtime.settings import Settings
 
 
 @click.command()
 @click.argument("job_id", metavar="JOB")
 @click.option("--events", is_flag=True, help="Every entry of the journal instead of the steps.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@db_option
-def show(db: str | None, job_id: str, events: bool, as_json: bool) -> int:
+@place_options
+def show(place: Place, job_id: str, events: bool, as_json: bool) -> int:
     """Show what a job was asked, what it waits for, did and gave, step by step, and what it cost.
 
     --events --json includes the private content of the entries: messages, arguments, results.
     """
-    return asyncio.run(_show(existing(db), job_id, events, as_json))
+    return asyncio.run(_show(place, job_id, events, as_json))
 
 
-async def _show(settings: Settings, job_id: str, with_events: bool, as_json: bool) -> int:
-    async with stored(settings) as database:
-        job = await database.jobs.get(job_id)
-        entries = await _journal(database, job_id)
-        pending = await database.actions.list_pending(job_id=job_id)
-        state = standing(job, await database.storage.list_workers())
+async def _show(place: Place, job_id: str, with_events: bool, as_json: bool) -> int:
+    async with place.opened() as backend:
+        job, state = await backend.jobs.get(job_id)
+        entries = await backend.jobs.journal(job_id)
+        pending = await backend.actions.list(job_id=job_id)
     waits = [] if job.status.is_terminal else waits_of(entries)
     given, result = _input_of(entries), _result_of(entries)
     if as_json:
@@ -82,23 +76,18 @@ async def _show(settings: Settings, job_id: str, with_events: bool, as_json: boo
 @click.command()
 @click.argument("job_id", metavar="JOB")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with the output and the cost.")
-@db_option
-def result(db: str | None, job_id: str, as_json: bool) -> int:
+@place_options
+def result(place: Place, job_id: str, as_json: bool) -> int:
     """Print what a job has answered: its text, or its output as JSON where it has no text.
 
     Of a job in whose place another goes on, the last one's. One that has not ended yet is refused.
     """
-    return asyncio.run(_result(existing(db), job_id, as_json))
+    return asyncio.run(_result(place, job_id, as_json))
 
 
-async def _result(settings: Settings, job_id: str, as_json: bool) -> int:
-    async with reading(settings) as kernel:
-        head = await kernel.jobs.head(job_id)
-        if not head.status.is_terminal:
-            state = standing(head, await kernel.storage.list_workers())
-            raise InvalidTransition(f"job {head.job_id!r} has not ended: it is {state}")
-        total = await kernel.ledger.total(job_id=head.job_id)
-        found = await kernel.handle(head.job_id).result()
+async def _result(place: Place, job_id: str, as_json: bool) -> int:
+    async with place.opened() as backend:
+        found, total = await backend.jobs.result(job_id)
     if not as_json:
         say_text(answer_of(found))
         return OK
@@ -116,13 +105,6 @@ async def _result(settings: Settings, job_id: str, as_json: bool) -> int:
     }
     click.echo(json.dumps(told, indent=1, default=str))
     return OK
-
-
-async def _journal(database: Stored, job_id: str) -> list[RuntimeEvent]:
-    found: list[RuntimeEvent] = []
-    while page := await database.storage.events(job_id, after_seq=len(found)):
-        found += page
-    return found
 
 
 def _input_of(entries: Sequence[RuntimeEvent]) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_runtime.cli.database import db_option, flag_for, reading, settings_for
+from agent_runtime.cli.backends.choice import Place, place_options
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.filters import read_tags
 from agent_runtime.cli.given import dollars, text_of
@@ -19,7 +19,6 @@ from agent_runtime.values.context import BudgetSpec, PolicyRef
 from llm_client.json_text import loads
 
 if TYPE_CHECKING:
-    from agent_runtime.settings import Settings
     from agent_runtime.values.job import JobRecord
 
 
@@ -44,8 +43,8 @@ if TYPE_CHECKING:
     "--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="When to give up."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@db_option
-def submit(db: str | None, as_json: bool, **asked: Any) -> int:
+@place_options
+def submit(place: Place, as_json: bool, **asked: Any) -> int:
     """Submit a job for an operator, and print its id.
 
     Workers of the database execute it; this command does not. The input is JSON: the argument, or --file. `agent` is the agent of an
@@ -54,13 +53,13 @@ def submit(db: str | None, as_json: bool, **asked: Any) -> int:
     given = [name for name in ("given", "file", "prompt") if asked[name] is not None]
     if len(given) > 1:
         raise click.UsageError("give the input once: as JSON, with --file, or as a --prompt")
-    settings = settings_for(db, scope=asked["scope"], principal=asked["principal"])
+    settings = place.settings(scope=asked["scope"], principal=asked["principal"])
+    scope_id = settings.scope if "scope" in settings.model_fields_set else None
     limits = BudgetSpec(max_cost=dollars(asked["max_cost"]), max_tokens=asked["max_tokens"])
     request = ExecutionRequest(
         operator=asked["operator"],
         prompt=asked["prompt"],
         input=None if asked["prompt"] is not None else _input(asked["given"], asked["file"]),
-        scope_id=settings.scope,
         principal_id=settings.principal,
         identity=asked["identity"],
         idempotency_key=asked["key"],
@@ -71,7 +70,7 @@ def submit(db: str | None, as_json: bool, **asked: Any) -> int:
         budgets=limits if limits.to_dict() else None,
         deadline_seconds=asked["deadline"],
     )
-    job, is_known = asyncio.run(_submit(settings, request))
+    job, is_known = asyncio.run(_submit(place, request, scope_id))
     if as_json:
         told = {"job_id": job.job_id, "status": str(job.status), "is_known": is_known}
         click.echo(json.dumps(told, indent=1))
@@ -79,7 +78,7 @@ def submit(db: str | None, as_json: bool, **asked: Any) -> int:
     say(job.job_id)
     if not is_known and not job.status.is_terminal:
         say(f"it waits for a worker that knows {job.operator!r}", err=True)
-    say(f"see it with: {program()} jobs show {job.job_id}{flag_for(db)}", err=True)
+    say(f"see it with: {program()} jobs show {job.job_id}{place.flag}", err=True)
     return OK
 
 
@@ -95,9 +94,8 @@ def _input(text: str | None, file: str | None) -> Any:
         ) from None
 
 
-async def _submit(settings: Settings, request: ExecutionRequest) -> tuple[JobRecord, bool]:
+async def _submit(place: Place, request: ExecutionRequest, scope_id: str | None) -> tuple[JobRecord, bool]:
     """Return the job, and whether a worker knows its operator."""
-    async with reading(settings) as kernel:
-        job = await (await kernel.execute(request)).job()
-        workers = await kernel.storage.list_workers()
-    return job, any(job.operator in worker.operators for worker in workers)
+    async with place.opened(makes=True) as backend:
+        job = await backend.jobs.submit(request, scope_id=scope_id)
+        return job, await backend.knows(job.operator)

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
-from agent_runtime.cli.database import db_option, existing, stored
+from agent_runtime.cli.backends.choice import Place, place_options
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.filters import LENGTH
 from agent_runtime.cli.output.amounts import moment
 from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.output.table import show_table
-from agent_runtime.cli.terminal import user_name
 from agent_runtime.values.api_key import ApiKey, Role
-
-if TYPE_CHECKING:
-    from agent_runtime.keys.manager import ApiKeyManager
-    from agent_runtime.ports.clock import Clock
-    from agent_runtime.settings import Settings
 
 _PAGE: Final = 1000
 _ROLES: Final = [role.value for role in Role]
 _scope_of_key = click.option("--scope", metavar="SCOPE", help="The key's scope, which must be the right one.")
-_by = click.option("--by", metavar="NAME", help="Who does it, for the trail (default: your user name).")
+_by = click.option(
+    "--by",
+    metavar="NAME",
+    help="Who does it, for the trail (default: your user name; a service knows by the key).",
+)
 
 
 @click.group()
@@ -44,9 +40,9 @@ def keys() -> None:
 @click.option("--principal", metavar="PERSON", help="Who is named as having done what is done with it.")
 @click.option("--expires", type=LENGTH, metavar="TIME", help="How long it holds, such as 12h or 30d.")
 @_by
-@db_option
+@place_options
 def create(
-    db: str | None,
+    place: Place,
     name: str,
     role: str | None,
     scope: str | None,
@@ -60,7 +56,7 @@ def create(
         raise click.UsageError(f"say what it is for: --role {', '.join(_ROLES[:-1])} or {_ROLES[-1]}")
     if (scope is None) != all_scopes:
         raise click.UsageError("say for which scope it is: --scope SCOPE or --all-scopes")
-    return asyncio.run(_create(existing(db), name, Role(role), scope, principal, expires, by or user_name()))
+    return asyncio.run(_create(place, name, Role(role), scope, principal, expires, by))
 
 
 @keys.command("list")
@@ -69,12 +65,12 @@ def create(
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
 @click.option("--after", metavar="KEY", help="Go on after this key: the last one of the page before.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
-@db_option
+@place_options
 def list_keys(
-    db: str | None, scope: str | None, everything: bool, limit: int, after: str | None, as_json: bool
+    place: Place, scope: str | None, everything: bool, limit: int, after: str | None, as_json: bool
 ) -> int:
     """List the keys that hold, the oldest first."""
-    return asyncio.run(_list(existing(db), scope, everything, limit, after, as_json))
+    return asyncio.run(_list(place, scope, everything, limit, after, as_json))
 
 
 @keys.command()
@@ -85,59 +81,45 @@ def list_keys(
 )  # fmt: skip
 @_scope_of_key
 @_by
-@db_option
-def rotate(db: str | None, key_id: str, overlap: timedelta, scope: str | None, by: str | None) -> int:
+@place_options
+def rotate(place: Place, key_id: str, overlap: timedelta, scope: str | None, by: str | None) -> int:
     """Make a key in the place of another one, and print its text, which is shown this once."""
-    return asyncio.run(_rotate(existing(db), key_id, overlap, scope, by or user_name()))
+    return asyncio.run(_rotate(place, key_id, overlap, scope, by))
 
 
 @keys.command()
 @click.argument("key_id", metavar="KEY")
 @_scope_of_key
 @_by
-@db_option
-def revoke(db: str | None, key_id: str, scope: str | None, by: str | None) -> int:
+@place_options
+def revoke(place: Place, key_id: str, scope: str | None, by: str | None) -> int:
     """Let a key open nothing any more, in every process within a second."""
-    return asyncio.run(_revoke(existing(db), key_id, scope, by or user_name()))
-
-
-@asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[ApiKeyManager, Clock]]:
-    from agent_runtime.keys.manager import ApiKeyManager
-
-    async with stored(settings) as here:
-        yield ApiKeyManager(here.storage), here.storage.clock
+    return asyncio.run(_revoke(place, key_id, scope, by))
 
 
 async def _create(
-    settings: Settings,
+    place: Place,
     name: str,
     role: Role,
     scope: str | None,
     principal: str | None,
     expires: timedelta | None,
-    by: str,
+    by: str | None,
 ) -> int:
-    async with _opened(settings) as (manager, clock):
-        key, text = await manager.create(
-            name=name,
-            role=role,
-            scope_id=scope,
-            principal_id=principal,
-            expires_at=None if expires is None else clock.now() + expires,
-            created_by=by,
+    async with place.opened() as backend:
+        key, text = await backend.keys.create(
+            name=name, role=role, scope_id=scope, principal_id=principal, expires_in=expires, by=by
         )
     _tell(key, text)
     return OK
 
 
-async def _rotate(settings: Settings, key_id: str, overlap: timedelta, scope: str | None, by: str) -> int:
-    async with _opened(settings) as (manager, _):
-        key, text = await manager.rotate(key_id, overlap=overlap, scope_id=scope, by=by)
-        old = await manager.get(key_id)
+async def _rotate(place: Place, key_id: str, overlap: timedelta, scope: str | None, by: str | None) -> int:
+    async with place.opened() as backend:
+        key, text, ends_at = await backend.keys.rotate(key_id, overlap=overlap, scope_id=scope, by=by)
     _tell(key, text)
-    if old.expires_at is not None:
-        say(f"it comes in the place of {old.key_id}, which ends at {moment(old.expires_at)}", err=True)
+    if ends_at is not None:
+        say(f"it comes in the place of {key_id}, which ends at {moment(ends_at)}", err=True)
     return OK
 
 
@@ -151,20 +133,20 @@ def _tell(key: ApiKey, text: str) -> None:
     )
 
 
-async def _revoke(settings: Settings, key_id: str, scope: str | None, by: str) -> int:
-    async with _opened(settings) as (manager, _):
-        key = await manager.revoke(key_id, scope_id=scope, by=by)
+async def _revoke(place: Place, key_id: str, scope: str | None, by: str | None) -> int:
+    async with place.opened() as backend:
+        key = await backend.keys.revoke(key_id, scope_id=scope, by=by)
     say(f"{key.key_id} is revoked; every process knows within a second")
     return OK
 
 
 async def _list(
-    settings: Settings, scope: str | None, everything: bool, limit: int, after: str | None, as_json: bool
+    place: Place, scope: str | None, everything: bool, limit: int, after: str | None, as_json: bool
 ) -> int:
-    async with _opened(settings) as (manager, clock):
-        now = clock.now()
+    async with place.opened() as backend:
+        now = await backend.keys.now()
         found: list[ApiKey] = []
-        while page := await manager.list(scope_id=scope, after=after, limit=_PAGE):
+        while page := await backend.keys.list(scope_id=scope, after=after, limit=_PAGE):
             found += [key for key in page if everything or key.holds_at(now)]
             after = page[-1].key_id
             if len(found) > limit:

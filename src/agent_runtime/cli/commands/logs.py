@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import click
 
-from agent_runtime.cli.database import JOBS, LOGS, db_option, existing, stored
+from agent_runtime.cli.backends.choice import Place, place_options
+from agent_runtime.cli.database import LOGS, db_option, existing, stored
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.filters import MOMENT
+from agent_runtime.cli.logs_database import opened_logs
 from agent_runtime.cli.output.amounts import counted, moment, spent, tokens
 from agent_runtime.cli.output.logs import (
     CALL_COLUMNS,
@@ -37,13 +38,11 @@ from agent_runtime.cli.output.logs import (
 )
 from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.output.table import in_a_cell, show_table
-from agent_runtime.cli.terminal import user_name
-from agent_runtime.errors import InvalidInput, StorageReadOnly
+from agent_runtime.errors import InvalidInput
 from agent_runtime.ports.clock import SystemClock
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from agent_runtime.cli.backends.backend import LogPeriod
     from agent_runtime.observability import ExecutionLog, LogStore
     from agent_runtime.observability.sql.analytics import CallSums
     from agent_runtime.observability.sql.reading import ExecutionFilters, LLMCallFilters, LogTimes
@@ -63,8 +62,6 @@ if TYPE_CHECKING:
 
 
 Command = TypeVar("Command", bound=Callable[..., object])
-_MANY: Final = 20_000
-"""Entries whose writing takes so long that people are told."""
 _GROUPS: Final = ("day", "scope", "agent", "provider", "model", "status", "call_type")
 
 
@@ -134,8 +131,11 @@ def _page(command: Command) -> Command:
 
 
 def _period(command: Command) -> Command:
+    return _of_period(db_option(command))
+
+
+def _of_period(command: Command) -> Command:
     for option in (
-        db_option,
         click.option("--json", "as_json", is_flag=True, help="As JSON."),
         click.option("--scope", "scope_id", metavar="SCOPE", help="Only this tenant's."),
         click.option("--until", "end_date", type=MOMENT, metavar="TIME", help="Before then (default: now)."),
@@ -316,12 +316,14 @@ async def _meant(store: LogStore, wanted: Mapping[str, object]) -> str:
 
 @logs.command("summary")
 @click.option("--report", "report_id", metavar="REPORT", help="Only what belongs to this report.")
-@_period
-def show_summary(db: str | None, as_json: bool, **period: object) -> int:
+@_of_period
+@place_options
+def show_summary(place: Place, as_json: bool, **period: object) -> int:
     """Add up a period: executions, success rates, model calls, tokens and costs."""
 
-    async def show(store: LogStore) -> int:
-        summary = await store.summary(**cast("_Period", period))
+    async def show() -> int:
+        async with place.opened(holds=LOGS) as backend:
+            summary = await backend.logs.summary(**cast("LogPeriod", period))
         if as_json:
             echo(summary)
             return OK
@@ -357,7 +359,7 @@ def show_summary(db: str | None, as_json: bool, **period: object) -> int:
         show_table(("what", "how much"), rows, right=("how much",))
         return OK
 
-    return _with_logs(db, show)
+    return asyncio.run(show())
 
 
 @logs.command("usage")
@@ -516,19 +518,17 @@ def forget(db: str | None, before: datetime, scope_id: str | None, only_content:
 @logs.command("delete")
 @click.argument("execution")
 @click.option("--scope", "scope_id", metavar="SCOPE", help="Not another tenant's.")
-@db_option
-def delete(db: str | None, execution: str, scope_id: str | None) -> int:
+@place_options
+def delete(place: Place, execution: str, scope_id: str | None) -> int:
     """Delete all rows of an execution. The journal of a job stays; who has deleted what is written into the trail of the scope."""
 
-    async def show(store: LogStore, storage: Storage) -> int:
-        from agent_runtime.observability.deleting import delete_logs
-
-        by = user_name()
-        gone = await delete_logs(store, storage, execution, scope_id=scope_id, by=by)
-        say(f"{counted(gone.executions, 'execution')} and {counted(gone.llm_calls, 'model call')} deleted")
+    async def show() -> int:
+        async with place.opened(holds=LOGS) as backend:
+            executions, calls = await backend.logs.delete(execution, scope_id=scope_id)
+        say(f"{counted(executions, 'execution')} and {counted(calls, 'model call')} deleted")
         return OK
 
-    return _with_storage(db, show)
+    return asyncio.run(show())
 
 
 async def _show_counts(store: LogStore) -> int:
@@ -547,56 +547,7 @@ def _with_logs(db: str | None, work: Callable[[LogStore], Awaitable[int]]) -> in
 
 def _with_storage(db: str | None, work: Callable[[LogStore, Storage], Awaitable[int]]) -> int:
     async def run(settings: Settings) -> int:
-        async with _opened(settings) as (store, storage):
+        async with opened_logs(settings) as (store, storage):
             return await work(store, storage)
 
     return asyncio.run(run(existing(db, holds=LOGS)))
-
-
-def _logs_alone(settings: Settings) -> Path | None:
-    """Return the SQLite file in which an application keeps logs without jobs, if this is one."""
-    from agent_runtime.storage.opening import sqlite_path, sqlite_tables
-
-    path = sqlite_path(settings.storage)
-    is_there = path is not None and path.exists()
-    return path if path is not None and is_there and sqlite_tables(path, {JOBS, LOGS}) == {LOGS} else None
-
-
-@asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[LogStore, Storage]]:
-    """Open the logs of a database, as far as its journals are by now, if there are any: an application may keep logs alone."""
-    from agent_runtime.observability import LogStore, update_logs
-    from agent_runtime.storage.opening import open_storage
-
-    alone = await asyncio.to_thread(_logs_alone, settings)
-    if alone is not None:
-        from sqlalchemy import create_engine
-
-        store = LogStore(create_engine(f"sqlite:///{alone}"))
-        try:
-            yield store, open_storage("memory://")  # where no jobs are
-        finally:
-            await store.aclose()
-        return
-
-    is_told = False
-
-    def tell(left: int) -> None:
-        nonlocal is_told
-        if left > _MANY and not is_told:
-            is_told = True
-            say(f"agent-runtime: writing the logs of {counted(left, 'entry', 'entries')}", err=True)
-
-    async with stored(settings) as here:
-        store = LogStore(here.storage)
-        try:
-            left = await update_logs(here.storage, told=tell)
-            if left:
-                behind = counted(left, "position")
-                say(f"agent-runtime: the logs are {behind} behind the journals", err=True)
-        except StorageReadOnly as error:
-            say(f"agent-runtime: the logs are as old as they are: {error}", err=True)
-        try:
-            yield store, here.storage
-        finally:
-            await store.aclose()

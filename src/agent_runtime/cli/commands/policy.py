@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent_runtime.cli.backends.address import SERVER, Server, named_server, server_options
+from agent_runtime.cli.backends.choice import served
 from agent_runtime.cli.exit_codes import FAILED, OK
 from agent_runtime.cli.filters import read_tags
 from agent_runtime.cli.output.amounts import counted
@@ -15,7 +19,11 @@ from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.policy.mistakes import mistakes
+from agent_runtime.values.context import DEFAULT_SCOPE
 from agent_runtime.values.policy import PolicyAction, PolicyContext
+
+if TYPE_CHECKING:
+    from agent_runtime.client.models import PolicyAnswer, PolicyQuestion
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -39,33 +47,68 @@ def check(file: Path, strict: bool) -> int:
 
 
 @policy.command()
-@click.argument("file", type=_FILE)
-@click.argument("action", type=click.Choice([str(action) for action in PolicyAction]))
-@click.argument("name")
+@click.argument("asked", nargs=-1, required=True, metavar="[FILE] ACTION NAME")
 @click.option("--arguments", default="{}", metavar="JSON", help="A tool's arguments.")
-@click.option("--scope", default="default", show_default=True)
+@click.option("--scope", help="Whose it is (default: default; of a service, the key's).")
 @click.option("--principal")
 @click.option(
     "--tag", "tags", multiple=True, callback=read_tags, metavar="NAME=VALUE", help="May be repeated."
 )
 @click.option("--json", "as_json", is_flag=True, help="The decision as one JSON object.")
+@server_options
 def explain(
-    file: Path,
-    action: str,
-    name: str,
+    asked: tuple[str, ...],
+    server: str | None,
+    key_file: str | None,
     arguments: str,
-    scope: str,
+    scope: str | None,
     principal: str | None,
     tags: dict[str, str],
     as_json: bool,
 ) -> int:
-    """Show what the policy decides about a job, model, tool or connector, and what every rule had to say."""
-    context = PolicyContext(scope_id=scope, principal_id=principal, tags=tags)
-    told = PolicyEngine.from_yaml(file).explain(action, name, context, _object(arguments))
+    """Show what a policy decides about a job, model, tool or connector (ACTION), and what every rule had to say.
+
+    The policy is that of a FILE; without one, that of the --server.
+    """
+    *files, action, name = asked if len(asked) in (2, 3) else ("", "", "")
+    if action not in list(PolicyAction):
+        raise click.UsageError(
+            f"say what is asked: a FILE, one of {', '.join(PolicyAction)}, and its name; without a FILE a --server is asked"
+        )
+    if files:
+        path = _FILE.convert(files[0], None, None)
+        context = PolicyContext(scope_id=scope or DEFAULT_SCOPE, principal_id=principal, tags=tags)
+        told = PolicyEngine.from_yaml(Path(path)).explain(action, name, context, _object(arguments))
+        return _tell(told.result.to_dict(), str(told), as_json)
+    service = named_server(None, server, key_file)
+    if service is None:
+        raise click.UsageError(f"whose policy? Name its FILE, or a --server (or {SERVER})")
+    from agent_runtime.client.models import PolicyQuestion
+
+    question = PolicyQuestion.model_validate(
+        {
+            "action": action,
+            "name": name,
+            "arguments": _object(arguments),
+            "scope_id": scope,
+            "principal_id": principal,
+            "tags": tags,
+        }
+    )
+    answer = asyncio.run(_asked(service, question))
+    return _tell(answer.decision, answer.explanation, as_json)
+
+
+async def _asked(server: Server, question: PolicyQuestion) -> PolicyAnswer:
+    async with served(server) as service:
+        return await service.explain(question)
+
+
+def _tell(decision: Mapping[str, object], explanation: str, as_json: bool) -> int:
     if as_json:
-        click.echo(json.dumps(told.result.to_dict(), indent=1))
+        click.echo(json.dumps(decision, indent=1))
     else:
-        say_text(str(told))
+        say_text(explanation)
     return OK
 
 

@@ -24,7 +24,7 @@ from agent_runtime.cli.output.narrator import Narrator
 from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.cli.prompted import OPERATOR, ChosenAgent
 from agent_runtime.cli.questions import Questions
-from agent_runtime.cli.terminal import program
+from agent_runtime.cli.terminal import program, user_name
 from agent_runtime.errors import JobBlocked, JobFailed, StorageError
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.trust import TrustStore
@@ -178,7 +178,7 @@ class _Command:
         )
         if not kernel.executes:
             dispatcher.must_wait()
-        questions = Questions(kernel, narrator.line, db_flag=flag_for(self.db))
+        questions = Questions(kernel.actions, narrator.line, flag=flag_for(self.db), by=user_name())
         try:
             await follow(handle, narrator, questions, begin=partial(dispatcher.choose, handle.job_id))
         except JobBlocked:

@@ -9,14 +9,12 @@ from fastapi import APIRouter, Query, Response
 from agent_runtime.client import models as schemas
 from agent_runtime.client.models import Page
 from agent_runtime.errors import InvalidInput
-from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.server.access import INSTALLING, Reader
 from agent_runtime.server.bodies import JsonRoute
 from agent_runtime.server.pages import MAX_PAGE, page_of
 from agent_runtime.server.parts import TheKernel
 from agent_runtime.server.routes.jobs import ScopeParameter
-from agent_runtime.values.context import ExecutionContext
-from agent_runtime.values.standing_budget import EACH, Budget, BudgetStatus
+from agent_runtime.values.standing_budget import EACH, Budget
 
 router = APIRouter(prefix="/v1/budgets", tags=["budgets"], route_class=JsonRoute)
 
@@ -33,15 +31,19 @@ async def list_budgets(
     cursor: Annotated[int, Query(ge=0, le=1_000_000, description="Where to go on.")] = 0,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
 ) -> Response:
-    """List the standing budgets that count what a scope spends, each with its limits as they are now."""
+    """List the standing budgets that count what a scope spends, each with its limits as they are now.
+
+    Those for all scopes together are told to keys for all scopes alone.
+    """
     scope = caller.sees(scope_id)
     found = [
         budget
         for budget in await kernel.ledger.budgets()
-        if scope is None or budget.scope_id in (scope, EACH)
+        if scope is None or budget.scope_id in (scope, EACH) or (caller.scope_id is None is budget.scope_id)
     ]
+    whose = {"scope_id": scope, "principal_id": principal_id, "session_id": session_id}
     page = [
-        (place, await _status(kernel.ledger, budget, scope, principal_id, session_id))
+        (place, await kernel.ledger.status_for(budget, **whose))
         for place, budget in enumerate(found[cursor : cursor + limit], cursor + 1)
     ]
     return await page_of(
@@ -49,23 +51,6 @@ async def list_budgets(
         lambda one: schemas.Budget.of(one[1]),
         lambda one: str(one[0]),
         has_more=cursor + limit < len(found),
-    )
-
-
-async def _status(
-    ledger: Ledger, budget: Budget, scope: str | None, principal: str | None, session: str | None
-) -> BudgetStatus:
-    """Return where a budget stands; without lines where each one has a budget of their own, and nobody is named."""
-    scope = scope if budget.scope_id == EACH else budget.scope_id
-    principal = principal if budget.principal_id == EACH else budget.principal_id
-    session = session if budget.session_id == EACH else budget.session_id
-    asked = ((budget.scope_id, scope), (budget.principal_id, principal), (budget.session_id, session))
-    if any(own == EACH and whose is None for own, whose in asked):
-        return BudgetStatus(budget=budget, lines=())
-    if scope is None:
-        return await ledger.status(budget)
-    return await ledger.status(
-        budget, ExecutionContext(scope_id=scope, principal_id=principal, session_id=session)
     )
 
 
@@ -77,7 +62,15 @@ async def save_budget(new: schemas.NewBudget, kernel: TheKernel) -> schemas.Budg
     """
     budget = Budget.from_dict(new.model_dump(exclude_none=True))
     await kernel.ledger.save_budget(budget)
-    return schemas.Budget.of(await _status(kernel.ledger, budget, None, None, None))
+    return schemas.Budget.of(await kernel.ledger.status_for(budget))
+
+
+@router.post("/changes", status_code=204, dependencies=[INSTALLING])
+async def change_budgets(changes: schemas.BudgetChanges, kernel: TheKernel) -> Response:
+    """Store some budgets and delete others, for every process: all of it or nothing. It takes an admin's key for all scopes."""
+    save = [Budget.from_dict(new.model_dump(exclude_none=True)) for new in changes.save]
+    await kernel.ledger.change_budgets(save=save, delete=changes.delete)
+    return Response(status_code=204)
 
 
 @router.delete("", status_code=204, dependencies=[INSTALLING])

@@ -12,13 +12,15 @@ from agent_runtime.client import models as schemas
 from agent_runtime.client.models import Page
 from agent_runtime.errors import InvalidInput
 from agent_runtime.kernel.handle import ExecutionHandle
+from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.server.access import Caller, Operating, Reader
 from agent_runtime.server.bodies import JsonRoute
 from agent_runtime.server.pages import MAX_READ_BYTES, CursorParameter, Limit, page_of, written
 from agent_runtime.server.parts import Service, TheKernel, TheService
+from agent_runtime.server.standing import standing_of, standings
 from agent_runtime.values.context import PolicyRef
-from agent_runtime.values.job import JobFilter, JobStatus
+from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from llm_client.background import begin, ended
 from llm_client.turns import aside
 
@@ -55,7 +57,11 @@ async def submit_job(
     key = idempotency_key or new.idempotency_key
     handle = await kernel.execute(await aside(_request_of, new, caller, key, traceparent))
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{handle.job_id}"
-    return schemas.Job.of(await kernel.jobs.get(handle.job_id))
+    return await _told(kernel, await kernel.jobs.get(handle.job_id))
+
+
+async def _told(kernel: Kernel, job: JobRecord) -> schemas.Job:
+    return schemas.Job.of(job, await standing_of(kernel, job))
 
 
 def _request_of(
@@ -118,7 +124,13 @@ async def list_jobs(
         limit=limit,
     )
     found, has_more = await kernel.jobs.part(wanted, max_bytes=MAX_READ_BYTES)
-    return await page_of(found, schemas.Job.in_list, lambda job: job.job_id, has_more=has_more)
+    stand = await standings(kernel, found)
+    return await page_of(
+        found,
+        lambda job: schemas.Job.in_list(job, stand[job.job_id]),
+        lambda job: job.job_id,
+        has_more=has_more,
+    )
 
 
 def _tag(text: str) -> tuple[str, str]:
@@ -132,7 +144,8 @@ def _tag(text: str) -> tuple[str, str]:
 async def get_job(job_id: str, caller: Reader, kernel: TheKernel) -> Response:
     """Return a job."""
     job = await kernel.jobs.get(job_id, scope_id=caller.scope_id)
-    return await written(lambda: schemas.Job.of(job))
+    standing = await standing_of(kernel, job)
+    return await written(lambda: schemas.Job.of(job, standing))
 
 
 @router.get(
@@ -187,7 +200,7 @@ async def cancel_job(
     """Ask a job to stop, or the one that goes on in its place; it ends when its steps in flight have. One that has ended stays as it is."""
     handle = kernel.handle(job_id, scope_id=caller.scope_id)
     await handle.cancel(None if why is None else why.reason)
-    return schemas.Job.of(await handle.job())
+    return await _told(kernel, await handle.job())
 
 
 @router.post("/jobs/{job_id}/retry", status_code=202)
@@ -209,20 +222,20 @@ async def retry_job(
         scope_id=caller.scope_id or (await kernel.jobs.get(job_id)).scope_id,
     )
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{handle.job_id}"
-    return schemas.Job.of(await kernel.jobs.get(handle.job_id))
+    return await _told(kernel, await kernel.jobs.get(handle.job_id))
 
 
 @router.post("/jobs/{job_id}/unblock", status_code=202)
 async def unblock_job(job_id: str, caller: Operating, kernel: TheKernel) -> schemas.Job:
     """Have a blocked job tried again."""
     await kernel.unblock(job_id, scope_id=caller.scope_id)
-    return schemas.Job.of(await kernel.jobs.get(job_id, scope_id=caller.scope_id))
+    return await _told(kernel, await kernel.jobs.get(job_id, scope_id=caller.scope_id))
 
 
 @router.post("/messages", status_code=202)
 async def send_message(new: schemas.NewMessage, caller: Operating, kernel: TheKernel) -> schemas.SentMessage:
     """Send a message to whichever job receives under an identity, now or later."""
-    sent = await kernel.send(
-        new.to, new.message, dedupe_key=new.dedupe_key, scope_id=caller.acts_in(new.scope_id)
-    )
-    return schemas.SentMessage.model_validate(sent)
+    scope = caller.acts_in(new.scope_id)
+    sent = await kernel.send(new.to, new.message, dedupe_key=new.dedupe_key, scope_id=scope)
+    waiting = await kernel.inbox.count(new.to, scope_id=scope)
+    return schemas.SentMessage(message_id=sent.message_id, position=sent.position, waiting=waiting)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from fastapi import APIRouter, Response
 from starlette.exceptions import HTTPException
 
-from agent_runtime.client import models as schemas
+from agent_runtime.client import key_models as schemas
 from agent_runtime.client.models import Page
 from agent_runtime.server.access import EVERYBODY, Administering, Caller
 from agent_runtime.server.bodies import JsonRoute
@@ -53,15 +53,23 @@ async def create_key(new: schemas.NewKey, caller: Administering, kernel: TheKern
     return schemas.KeyWithText.of_text(key, text)
 
 
+@router.get("/{key_id}")
+async def get_key(key_id: str, caller: Administering, kernel: TheKernel) -> schemas.Key:
+    """Return what may be known of a key."""
+    return schemas.Key.of(await kernel.keys.get(key_id, scope_id=caller.scope_id))
+
+
 @router.post("/{key_id}/rotate", status_code=201)
 async def rotate_key(
     key_id: str, caller: Administering, kernel: TheKernel, how: schemas.Rotation | None = None
-) -> schemas.KeyWithText:
+) -> schemas.RotatedKey:
     """Make a key in the place of another one, which ends after the overlap."""
     _check_known(caller)
     overlap = timedelta(seconds=0 if how is None else how.overlap_seconds)
     key, text = await kernel.keys.rotate(key_id, overlap=overlap, scope_id=caller.scope_id, by=caller.person)
-    return schemas.KeyWithText.of_text(key, text)
+    old = await kernel.keys.get(key_id)
+    told = schemas.KeyWithText.of_text(key, text).model_dump()
+    return schemas.RotatedKey(**told, replaced_expires_at=old.expires_at)
 
 
 @router.post("/{key_id}/revoke")

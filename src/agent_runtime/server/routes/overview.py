@@ -1,4 +1,4 @@
-"""`/v1/overview` and `/v1/workers`: what a first page shows, in one request."""
+"""`/v1/overview`, `/v1/operators` and `/v1/workers`: what a first page shows, and who executes what."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from agent_runtime.server.bodies import JsonRoute
 from agent_runtime.server.pages import MAX_READ_BYTES, CursorParameter, Limit, page_of, written
 from agent_runtime.server.parts import TheKernel, TheService
 from agent_runtime.server.routes.jobs import ScopeParameter
+from agent_runtime.server.standing import standings
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.job import JobFilter, JobStatus
+from agent_runtime.worker.standing import is_alive
 
 router = APIRouter(prefix="/v1", tags=["overview"], route_class=JsonRoute)
 
@@ -37,6 +39,7 @@ async def get_overview(caller: Reader, service: TheService, scope_id: ScopeParam
         scope_id=scope, status=ActionStatus.PENDING, limit=SHOWN, max_bytes=MAX_READ_BYTES
     )
     newest, _ = await kernel.jobs.part(JobFilter(scope_id=scope, limit=SHOWN), max_bytes=MAX_READ_BYTES)
+    stand = await standings(kernel, newest)
     async with service.long_read(caller.name):
         spent = await kernel.ledger.total(scope_id=scope, since=midnight)
     sees_workers = caller.scope_id is None  # as `/v1/workers`, which tells of the installation
@@ -46,12 +49,21 @@ async def get_overview(caller: Reader, service: TheService, scope_id: ScopeParam
             scope_id=scope,
             jobs=dict(zip(JobStatus, counts, strict=True)),
             pending_actions=list(map(schemas.Action.in_list, pending)),
-            newest_jobs=list(map(schemas.Job.in_list, newest)),
+            newest_jobs=[schemas.Job.in_list(job, stand[job.job_id]) for job in newest],
             spent_today=schemas.Spent.of(spent),
             workers=sum(not worker.only_waits for worker in workers) if sees_workers else None,
             as_of=now,
         )
     )
+
+
+@router.get("/operators")
+async def list_operators(caller: Reader, kernel: TheKernel) -> schemas.Executed:
+    """List the operators that workers know now: jobs of others wait for a worker that does."""
+    del caller  # whoever may look may know them
+    alive = [worker for worker in await kernel.storage.list_workers() if is_alive(worker)]
+    names = {name for worker in alive for name in worker.operators}
+    return schemas.Executed(operators=sorted(names), is_executing=bool(alive))
 
 
 @router.get("/workers", dependencies=[WATCHING], response_model=Page[schemas.Worker])

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from agent_runtime import ExecutionRequest, OperatorContext, RuntimeKernel
 from agent_runtime.cli.chosen_jobs import ChosenJobs
-from agent_runtime.cli.output.standing import standing
 from agent_runtime.ports.workers import WorkerRecord
+from agent_runtime.worker.standing import standing
 from support.kernels import kernel
 
 

@@ -20,12 +20,13 @@ from agent_runtime import (
     StorageError,
     UnknownJob,
 )
-from agent_runtime.client import AnswerTexts, AsyncClient, models
+from agent_runtime.client import AnswerTexts, AsyncClient, key_models, models
 
 JOB: Mapping[str, Any] = {
     **dict.fromkeys(models.Job.model_fields),
     "job_id": "job-1",
     "status": "queued",
+    "standing": "queued",
     "scope_id": "acme",
     "queue": "default",
     "priority": 0,
@@ -106,7 +107,7 @@ async def test_what_must_not_be_done_twice_is_not_sent_twice(first: Reply) -> No
         with pytest.raises((ServiceUnreachable, StorageError)):
             await client.jobs.retry("job-1")
         with pytest.raises(ServiceError):
-            await Service(lost).client().keys.create(models.NewKey(name="x", role="viewer"))
+            await Service(lost).client().keys.create(key_models.NewKey(name="x", role="viewer"))
     assert len(service.requests) == 1
 
 

@@ -1,0 +1,1 @@
+"""What commands work on: a database or a service, behind one port."""
