@@ -39,6 +39,7 @@ class Follower:
         after_seq: The last event that the reader knows.
         partials: Whether the reader is told what has come of answers, where it cannot know.
         with_content: Whether the reader wants the private content of entries; it is not read otherwise.
+        text: Whether the reader wants what models write now; otherwise no process is asked for it.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Follower:
         after_seq: int = 0,
         partials: bool = False,
         with_content: bool = True,
+        text: bool = True,
     ) -> None:
         self._job_id = job_id
         self._storage = storage
@@ -63,7 +65,9 @@ class Follower:
         self._scope_id, self._at = DEFAULT_SCOPE, EPOCH
         """The job's scope, and the time of what was told last: of what is put together here, too."""
         self._subscription: Subscription = bus.stream(job_id=job_id)
-        live.watch(job_id)
+        self._text = text
+        if text:
+            live.watch(job_id)
         self._known: dict[str, list[int]] = {}
         """Characters of text and of reasoning that the reader has, of each answer that is coming."""
         self._begun: set[str] = set()
@@ -80,7 +84,8 @@ class Follower:
     def close(self) -> None:
         """Listen no more. Once."""
         self._subscription.detach()
-        self._live.unwatch(self._job_id)
+        if self._text:
+            self._live.unwatch(self._job_id)
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         """Yield events, and end after the terminal one."""
@@ -109,7 +114,7 @@ class Follower:
     async def _tell(self, event: RuntimeEvent) -> AsyncIterator[RuntimeEvent]:
         """Yield what an event of the bus comes to: itself, what is stored up to it, or nothing new."""
         if event.seq is None and event.type != GAP:
-            for told in self._live_event(event):
+            for told in self._live_event(event) if self._text else ():
                 yield told
             return
         if event.seq is not None and event.seq <= self._last_seq:

@@ -104,7 +104,7 @@ class ExecutionHandle:
         return head
 
     async def events(
-        self, after_seq: int = 0, *, partials: bool = False, with_content: bool = True
+        self, after_seq: int = 0, *, partials: bool = False, with_content: bool = True, text: bool = True
     ) -> AsyncGenerator[RuntimeEvent, None]:
         """Yield the job's stored events after `after_seq`, then live ones, and end after the terminal event.
 
@@ -116,6 +116,7 @@ class ExecutionHandle:
             partials: Whether to be told with `model.partial` events what has come of answers that are coming already, or of
                 which something was missed. Then the texts of an answer, joined from its newest partial on, are the answer.
             with_content: Whether the private content of entries is wanted; otherwise it is not read.
+            text: Whether the text is wanted that a model writes now; otherwise no other process is asked to send it.
 
         Raises:
             InvalidInput: `after_seq` is no number of an event, nor 0.
@@ -131,6 +132,7 @@ class ExecutionHandle:
             after_seq=after_seq,
             partials=partials,
             with_content=with_content,
+            text=text,
         )
         try:
             await self._kernel.jobs.get(self.job_id)

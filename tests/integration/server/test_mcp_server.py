@@ -189,6 +189,22 @@ async def test_progress_is_told_as_it_is_made() -> None:
         assert "50%: half of it" in [message for _, message in told]
 
 
+async def test_nobody_is_asked_to_send_text_that_no_client_is_told() -> None:
+    """Who watches a job has other processes send what its models write, through the database."""
+    async with serving() as service, mcp_client(service) as client:
+        told = asyncio.Event()
+
+        async def note(progress: float, total: float | None, message: str | None) -> None:
+            told.set()
+
+        calling = asyncio.ensure_future(client.call_tool("wait", {}, progress_callback=note))
+        async with asyncio.timeout(BOUND):
+            await told.wait()
+        assert not service.kernel.live.watched
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+
+
 async def test_who_joins_late_is_not_told_of_everything() -> None:
     async with serving() as service, mcp_client(service) as client:
         told: list[float] = []

@@ -66,10 +66,10 @@ class Watching:
     async def follow(self) -> None:
         """Follow until the end. Raises `AgentRuntimeError` when the journal cannot be read; called again, it goes on where it was."""
         while True:
-            async for event in self._kernel.handle(self._job_id).events(self._seq, with_content=False):
-                if event.seq is not None:  # live text: the answer comes whole
-                    self._seq = event.seq
-                    await self._take(event)
+            handle = self._kernel.handle(self._job_id)
+            async for event in handle.events(self._seq, with_content=False, text=False):
+                self._seq = event.seq or self._seq
+                await self._take(event)
             goes_on = (await self._handle.job()).job_id
             if goes_on == self._job_id:
                 return
