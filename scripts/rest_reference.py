@@ -82,7 +82,7 @@ def _permissions(router: Any) -> Iterator[tuple[str, str]]:
 
 
 def _title(tag: str) -> str:
-    return tag.replace("-", " ").capitalize()
+    return tag if tag.isupper() else tag.replace("-", " ").capitalize()
 
 
 def _route(name: str, told: Schema, permission: str | None) -> Iterator[str]:

@@ -37,13 +37,22 @@ BODIES: Mapping[str, Any] = {
     "PUT /v1/budgets": {"scope_id": "acme", "max_cost_daily": "1000000"},
     "POST /v1/keys": {"name": "x", "role": "viewer"},
     "POST /v1/session": {"key": "ark_x_y"},
+    "POST /v1/ag-ui/{operator}": {"threadId": "t", "runId": "r", "messages": []},
 }
 """What is sent where something has to be; every other route takes nothing, or an empty object."""
 UNSCOPED = frozenset({"GET /v1/session", "GET /v1/operators"})
 """What is about the caller alone, or about the code that workers have: no tenant's."""
-ENDLESS = frozenset({"/v1/events"})
+ENDLESS = frozenset({"/v1/events", "/v1/ag-ui/ask"})
+EVERYBODYS = re.compile("{operator}")
+"""What is named in a path and belongs to no tenant."""
 MAKES: frozenset[str] = frozenset(
-    {"POST /v1/jobs", "POST /v1/messages", "POST /v1/policies/explain", "POST /v1/keys"}
+    {
+        "POST /v1/jobs",
+        "POST /v1/messages",
+        "POST /v1/policies/explain",
+        "POST /v1/keys",
+        "POST /v1/ag-ui/{operator}",
+    }
 )
 """What makes something of the caller's own scope."""
 
@@ -133,6 +142,7 @@ async def belongings(service: Service) -> dict[str, str]:
         "key_id": key.key_id,
         "execution_id": job["job_id"],
         "call_id": asked.id,
+        "operator": "ask",
     }
 
 
@@ -157,6 +167,11 @@ async def answer(client: httpx2.AsyncClient, method: str, path: str, **more: Any
                 async for each in response.aiter_bytes():
                     content += each
     return httpx2.Response(response.status_code, headers=response.headers, content=content)
+
+
+def names_something(name: str) -> bool:
+    """Whether a route names what belongs to somebody."""
+    return "{" in EVERYBODYS.sub("", name)
 
 
 def test_every_route_says_what_it_takes_and_only_health_takes_nothing() -> None:
@@ -185,19 +200,20 @@ async def test_another_tenant_finds_nothing_anywhere(
                 assert MARK not in response.text, name
                 if wanted is not None and wanted[1]:
                     problem_in(response, 403)
-                elif "{" in name:
+                elif names_something(name):
                     problem_in(response, 404)
                 else:
                     assert response.status_code < 300 or name == "POST /v1/session", (name, response.text)
         for name, wanted in PERMISSIONS.items():
-            if wanted is None or wanted[1] or "{" in name or name in UNSCOPED:
+            if wanted is None or wanted[1] or names_something(name) or name in UNSCOPED:
                 continue
             params = {"scope_id": "acme"}
-            method, path = name.split(" ")
+            method, path = EVERYBODYS.sub("ask", name).split(" ")
             if method == "GET":
                 problem_in(await answer(rival, method, path, params=params), 403)
             elif name in MAKES:
-                problem_in(await rival.request(method, path, json={**BODIES[name], **params}), 403)
+                said = {**BODIES[name], **params}
+                problem_in(await rival.request(method, path, json=said, params=params), 403)
         for cursor in (ids["job_id"], ids["action_id"], json.dumps(["acme", "x"])):
             for name in PERMISSIONS:
                 if name.startswith("GET") and "{" not in name:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import platform
-import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-
 from agent_runtime import OperatorContext
 from agent_runtime.operators.operator import FunctionOperator
-from support.environments import ROOT
+from support.npm import INSTALLING, from_npm
+
+__all__ = ["INSTALLING", "OPERATORS", "SCENARIOS", "WITHIN_SESSIONS", "Runner", "conformance_runner"]
 
 VERSION: Final = "0.1.16"
-NODE: Final = "22.23.3"
-INSTALLING: Final = 180.0
-"""Seconds that npm may take: Node is 120 MB, where there is none of that version."""
-_MACHINES: Final = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+PACKAGE: Final = "@modelcontextprotocol/conformance"
 
 SCENARIOS: Final = (
     "server-initialize",
@@ -63,48 +57,8 @@ class Runner:
 
 def conformance_runner() -> Runner:
     """Return the runner, installed by npm the first time; skip the test, and say why, where it cannot be had."""
-    folder = ROOT / "build" / f"mcp-conformance-{VERSION}"
-    program = folder / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
-    of_npm = folder / "node_modules" / _node_package() / "bin" / "node"
-    node = _node_here()
-    if not program.exists() or not (node or of_npm.exists()):
-        _install(folder, *([] if node else [f"{_node_package()}@{NODE}"]))
-    return Runner(node or str(of_npm), program)
-
-
-def _node_here() -> str | None:
-    """Return a Node that is new enough, if there is one."""
-    node = shutil.which("node")
-    if node is None:
-        return None
-    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False, timeout=20).stdout
-    return node if said[1:].partition(".")[0].isdigit() and int(said[1:].partition(".")[0]) >= 22 else None
-
-
-def _node_package() -> str:
-    machine = platform.machine().lower()
-    return f"node-{sys.platform}-{_MACHINES.get(machine, machine)}"
-
-
-def _install(folder: Path, *more: str) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("there is no npm here, which the conformance runner of MCP comes with")
-    folder.mkdir(parents=True, exist_ok=True)
-    quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-    wanted = (f"@modelcontextprotocol/conformance@{VERSION}", *more)
-    try:
-        done = subprocess.run(
-            [npm, "install", "--prefix", str(folder), *quiet, *wanted],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=INSTALLING,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"npm has not brought {wanted} within {INSTALLING:.0f} seconds")
-    if done.returncode:
-        pytest.skip(f"npm does not bring {wanted}: {done.stderr.strip()[-300:]}")
+    node, modules = from_npm(PACKAGE, VERSION)
+    return Runner(node, modules / PACKAGE / "dist" / "index.js")
 
 
 async def test_simple_text(context: OperatorContext, given: Any) -> str:

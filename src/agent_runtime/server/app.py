@@ -23,6 +23,7 @@ from agent_runtime.server.problems import MEDIA_TYPE, add_handlers
 from agent_runtime.server.rates import Rates
 from agent_runtime.server.routes import (
     actions,
+    ag_ui,
     budgets,
     events,
     execution_logs,
@@ -43,6 +44,7 @@ VERSION: Final = version("durable-agent-runtime")
 _ROUTERS = (
     jobs,
     events,
+    ag_ui,
     actions,
     budgets,
     ledger,

@@ -43,6 +43,8 @@ def stream(
     caller: Caller,
     frames: AsyncGenerator[bytes, None],
     on_leave: Callable[[], None] | None = None,
+    *,
+    end: bytes = END_FRAME,
 ) -> EventSourceResponse:
     """Return the answer that sends frames until there are no more, the reader leaves, or the service ends.
 
@@ -51,8 +53,9 @@ def stream(
         caller: Who reads.
         frames: What is sent. It is closed in any case.
         on_leave: Called when the reader leaves before the end.
+        end: The frame after which nothing comes any more.
     """
-    return _Stream(service, caller, _sent(service, caller, frames, on_leave))
+    return _Stream(service, caller, _sent(service, caller, frames, on_leave, end))
 
 
 class _Stream(EventSourceResponse):
@@ -74,11 +77,15 @@ class _Stream(EventSourceResponse):
 
 
 async def _sent(
-    service: Service, caller: Caller, frames: AsyncGenerator[bytes, None], on_leave: Callable[[], None] | None
+    service: Service,
+    caller: Caller,
+    frames: AsyncGenerator[bytes, None],
+    on_leave: Callable[[], None] | None,
+    end: bytes,
 ) -> AsyncIterator[bytes]:
     """Yield what is in hand of frames, and a sign of life where there is nothing for a while."""
     hand: asyncio.Queue[bytes | None] = asyncio.Queue(FRAMES_IN_HAND)
-    making = in_background(_make(frames, hand), name="making the frames of a stream")
+    making = in_background(_make(frames, hand, end), name="making the frames of a stream")
     stopping = in_background(_stop(service, caller, hand), name="watching over a stream")
     done = False
     try:
@@ -102,13 +109,13 @@ async def _sent(
         leave(stopping)
 
 
-async def _make(frames: AsyncGenerator[bytes, None], hand: asyncio.Queue[bytes | None]) -> None:
-    """Put frames into the hand, and its end after the last one."""
+async def _make(frames: AsyncGenerator[bytes, None], hand: asyncio.Queue[bytes | None], end: bytes) -> None:
+    """Put frames into the hand, and the end after the last one."""
     try:
         async with aclosing(frames):
             async for each in frames:
                 await hand.put(each)
-        await hand.put(END_FRAME)
+        await hand.put(end)
     except AgentRuntimeError as error:  # the storage is away: the reader connects anew
         logger.warning("a stream of events was broken off: %s", public_text(str(error)))
     except Exception:

@@ -49,8 +49,8 @@ OF_STREAMS = {"last-event-id", "accept"}
 """Headers that every stream has."""
 
 
-OF_BROWSERS = {"POST /v1/session", "DELETE /v1/session"}
-"""Cookies, which programs have no use for: they send their key."""
+OF_BROWSERS = {"POST /v1/ag-ui/{operator}", "POST /v1/session", "DELETE /v1/session"}
+"""Cookies, which programs have no use for: they send their key; and runs of pages."""
 
 
 async def write(spec: Any) -> AsyncIterator[str]:

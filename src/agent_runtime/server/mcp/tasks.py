@@ -18,10 +18,11 @@ from agent_runtime.errors import InvalidInput, UnknownJob
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.server.mcp.clients import asks_people, check_knows_tasks
 from agent_runtime.server.mcp.progress import is_told, words_for
-from agent_runtime.server.mcp.questions import forms_of, open_questions, take_answers
+from agent_runtime.server.mcp.questions import forms_of, take_answers
 from agent_runtime.server.mcp.refusals import Context, caller_of, request_of
 from agent_runtime.server.mcp.results import result_of
 from agent_runtime.server.parts import Service
+from agent_runtime.server.questions import open_questions
 from agent_runtime.values.job import SUSPENDED, JobRecord, JobStatus
 
 POLL_MS: Final = 1_000

@@ -14,9 +14,9 @@ from agent_runtime.errors import StorageError
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.server.access import Caller
 from agent_runtime.server.mcp.progress import Report, Watching
-from agent_runtime.server.mcp.questions import open_questions
 from agent_runtime.server.mcp.results import result_of
 from agent_runtime.server.parts import Service
+from agent_runtime.server.questions import open_questions
 from agent_runtime.values.action import ActionRecord
 from llm_client.background import Backoff, begin, ended
 
