@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope
 
-from llm_client.json_text import TooDeep, TooManyParts, dumps, holds_more, loads
+from llm_client.json_text import TooDeep, TooManyParts, check_lists, dumps, holds_more, loads
 from llm_client.turns import read_aside
 
 MAX_VALUES: Final = 20_000
@@ -67,6 +67,7 @@ async def read_message(scope: Scope, receive: Receive) -> Receive | None:
 def _checked(body: bytes) -> bytes:
     """Return a message as the SDK can read it: halves of surrogate pairs are joined, or become U+FFFD, as everywhere here."""
     try:
+        check_lists(body, MAX_VALUES)  # before each becomes an object
         message = loads(body)
     except (TooDeep, TooManyParts) as error:
         raise Refused(413, INVALID_REQUEST, f"this is no message: {error.msg}") from error
