@@ -39,8 +39,9 @@ class AsyncClient:
         url: Where the service is.
         key: An API key; none for a service that asks for none.
         timeout: Seconds for which an answer may keep one waiting.
-        tries: How often a request is sent at most, and how often in a row a stream may be lost.
-        patience: Seconds for which the tries of one request may wait, all together.
+        tries: How often what must not be done twice is sent at most; 1: nothing is sent again.
+        patience: Seconds for which the tries of one request may wait, all together, and in which a lost stream has to come back. What only
+            reads is tried for as long: a service that is started anew meanwhile is waited for.
         transport: Instead of connections, such as `httpx2.ASGITransport(app)` in tests.
 
     Attributes:
@@ -133,14 +134,14 @@ class AsyncClient:
     async def is_live(self) -> bool:
         """Whether the service answers at all."""
         try:
-            return (await self._sender.call("GET", "/health/live", Health)).status == "ok"
+            return (await self._sender.call("GET", "/health/live", Health, again=False)).status == "ok"
         except AgentRuntimeError:
             return False
 
     async def is_ready(self) -> bool:
         """Whether the service can do its work."""
         try:
-            return (await self._sender.call("GET", "/health/ready", Health)).status == "ok"
+            return (await self._sender.call("GET", "/health/ready", Health, again=False)).status == "ok"
         except AgentRuntimeError:
             return False
 

@@ -35,7 +35,7 @@ async def follow(
 ) -> AsyncGenerator[Event | None, None]:
     """Yield the events of a stream until its end, each stored one once; `None` where some are missing.
 
-    It gives up when connections are lost as often in a row, with nothing to tell, as a request is tried.
+    It gives up when it has waited in vain for as long as a request may wait for its tries.
 
     Args:
         sender: Who asks.
@@ -49,6 +49,7 @@ async def follow(
     """
     last: int | None = None
     backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
+    left = sender.patience
     while True:
         headers = {"Accept": "text/event-stream"} | ({} if last is None else {"Last-Event-ID": str(last)})
         try:
@@ -69,9 +70,12 @@ async def follow(
             if not _may_come_back(error):
                 raise
             failure = error
-        wait = backoff.next()
-        if backoff.failures >= sender.tries:
+        if not backoff.failures:  # something has come since
+            left = sender.patience
+        wait = min(backoff.next(), left)
+        if left <= 0 or sender.tries == 1:
             raise failure
+        left -= wait
         await asyncio.sleep(wait)
 
 

@@ -39,8 +39,8 @@ class Sender:
     Args:
         make: Makes what sends them, with the key: once, and in a thread, since it reads certificates.
         timeout: Seconds for which an answer may keep one waiting.
-        tries: How often a request is sent at most.
-        patience: Seconds for which tries of one request may wait, all together.
+        tries: How often a request is sent at most that must not be done twice; 1: no request is sent again.
+        patience: Seconds for which tries of one request may wait, all together: how long the service may be away for what only reads.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Sender:
         self._http: httpx2.AsyncClient | None = None
         self.timeout = timeout
         self.tries = tries
-        self._patience = patience
+        self.patience = patience
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -126,9 +126,9 @@ class Sender:
             sent["Content-Type"] = "application/json"
         where, params = address(route, path or {}), parameters(query or {})
         backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
-        left = self._patience
+        left = self.patience
         while True:
-            is_last = backoff.failures + 1 >= self.tries
+            is_last = self.tries == 1 or (not again and backoff.failures + 1 >= self.tries)
             asked: float | None = None
             try:
                 response = await http.request(method, where, params=params, content=content, headers=sent)
@@ -141,10 +141,10 @@ class Sender:
                 asked = retry_after(response)
                 failure = error_of(response.status_code, response.content, asked)
                 is_last = is_last or not is_sent_again(response.status_code, again=again)
-            wait = max(backoff.next(), asked or 0.0)
-            left -= wait
-            if is_last or left < 0:
+            wait = max(min(backoff.next(), left), asked or 0.0)
+            if is_last or left <= 0 or wait > left:
                 raise failure
+            left -= wait
             await asyncio.sleep(wait)
 
     async def pages(

@@ -12,12 +12,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from agent_runtime.errors import ConfigurationError
+from agent_runtime.server.connections import Connection
 from agent_runtime.server.parts import Service
 from llm_client.background import begin, leave
 
 DRAIN_SECONDS: Final = 10
 """How long requests may take to end once the process is told to."""
 MAX_HEADER_BYTES: Final = 32 * 1024
+UNSENT_BYTES: Final = 128 * 1024
+"""What the kernel takes of an answer before it can send it."""
 BACKLOG: Final = 1024
 
 
@@ -64,7 +67,7 @@ async def serving(
         date_header=False,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
-        http="h11",  # which bounds what stands before a body
+        http=Connection,  # on h11, which bounds what stands before a body
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         ws="none",
@@ -95,6 +98,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # else the kernel takes megabytes for who reads nothing, and says so in leaps
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listening.bind((host, port))
         listening.listen(BACKLOG)
     except OSError as error:

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Final
 
 from fastapi.sse import EventSourceResponse, format_sse_event
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from agent_runtime.errors import AgentRuntimeError
 from agent_runtime.server.access import Caller
@@ -27,6 +27,8 @@ logger = logger_of(__name__)
 
 FRAMES_IN_HAND: Final = 64
 """Frames that wait for a slow reader; whoever makes them waits then, too."""
+SEND_SECONDS: Final = 120.0
+"""How long what is sent at once may wait for its reader. Then the stream ends, and its place is given to others."""
 RETRY_MS: Final = 1_000
 """After which a browser connects anew."""
 KEY_SECONDS: Final = 10.0
@@ -72,8 +74,18 @@ class _Stream(EventSourceResponse):
             refused = problem(429, "TOO_MANY_REQUESTS", "too many streams are read already", headers=retry)
             await refused(scope, receive, send)
             return
-        with self._readers.one_more(self._name):
-            await super().__call__(scope, receive, send)
+
+        async def in_time(message: Message) -> None:
+            async with asyncio.timeout(SEND_SECONDS):
+                await send(message)
+
+        try:
+            with self._readers.one_more(self._name):
+                await super().__call__(scope, receive, in_time)
+        except* TimeoutError:
+            logger.info(
+                "a stream of events has ended: its reader has read nothing for %g seconds", SEND_SECONDS
+            )
 
 
 async def _sent(

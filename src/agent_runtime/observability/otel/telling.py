@@ -66,9 +66,14 @@ class Telling:
         await asyncio.to_thread(self._count, ended)
 
     async def aclose(self) -> None:
-        """Let go of the exporter, if it was made here."""
-        async with asyncio.timeout(self._timeout):
-            await call_in_thread(self._sink.close, {}, "otel-close")
+        """Let go of the exporter, if it was made here. One that hangs, or fails, is left: nobody could do anything about it."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await call_in_thread(self._sink.close, {}, "otel-close")
+        except TimeoutError:
+            logger.warning("the exporter has not closed for %g seconds, and is left", self._timeout)
+        except Exception as error:  # noqa: BLE001 -- whatever is wrong with it
+            logger.warning("the exporter has failed to close: %s", text_of(error))
 
     def _count(self, ended: Sequence[Ended]) -> None:
         """Count spans. One that cannot be counted is left out: its span was told, and all others would wait for it."""

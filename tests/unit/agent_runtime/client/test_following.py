@@ -87,16 +87,16 @@ async def test_a_stream_goes_on_where_it_was_lost_and_tells_each_event_once() ->
 
 async def test_a_stream_that_is_lost_with_nothing_told_is_given_up() -> None:
     streams = Streams([BEGIN, LOST])
-    async with streams.client(tries=3) as client:
+    async with streams.client(patience=0.7) as client:
         with pytest.raises(ServiceUnreachable, match="gone"):
             [event async for event in client.jobs.events("j")]
-    assert len(streams.last_ids) == 3
+    assert len(streams.last_ids) == 4  # at once, after 0.2 and 0.6 seconds, and when patience ends
 
 
 async def test_a_job_that_is_quiet_for_long_is_followed_through_many_lost_connections() -> None:
     quiet: list[list[bytes | Exception]] = [[BEGIN, SIGN, LOST] for _ in range(4)]
     streams = Streams(*quiet, [BEGIN, frame(1), END])
-    async with streams.client(tries=2) as client:
+    async with streams.client(patience=0.5) as client:
         assert [event.seq async for event in client.jobs.events("j")] == [1]
 
 

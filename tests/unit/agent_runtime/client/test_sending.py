@@ -121,11 +121,22 @@ async def test_what_was_not_done_at_all_is_sent_again_in_any_case(first: Reply) 
 
 async def test_tries_and_patience_are_bounded() -> None:
     service = Service(lost)
-    async with service.client(tries=3) as client:
+    async with service.client(patience=0.7) as client:
         with pytest.raises(ServiceUnreachable, match="the connection is gone") as raised:
             await client.jobs.get("job-1")
-    assert len(service.requests) == 3
+    assert len(service.requests) == 4  # at once, after 0.2 and 0.6 seconds, and when patience ends
     assert "a key" not in str(raised.value)
+    harmful = Service(shut)
+    async with harmful.client(tries=2) as client:
+        with pytest.raises(ServiceUnreachable, match="nobody listens"):
+            await client.jobs.retry("job-1")
+    assert len(harmful.requests) == 2
+    once = Service(lost)
+    async with once.client(tries=1) as client:
+        with pytest.raises(ServiceUnreachable):
+            await client.jobs.get("job-1")
+        assert not await client.is_ready()
+    assert len(once.requests) == 2
 
     long = Service(lambda _: httpx2.Response(503, headers={"Retry-After": "3600"}))
     async with long.client() as client:

@@ -1,0 +1,78 @@
+"""Connections that are given up: by who asks for something without an end, and by who does not read what is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+REQUEST_SECONDS: Final = 60.0
+"""How long a request may take to come, its body included."""
+UNREAD_SECONDS: Final = 60.0
+"""How long nothing of what waits for a reader may be taken."""
+LAST_SECONDS: Final = 2.0
+"""The same, once the process is about to end."""
+LOOKS: Final = 6
+"""How often it is looked in that time."""
+
+
+class Connection(H11Protocol):
+    """One connection: uvicorn's, which waits for its other side for as long as that stays there."""
+
+    _watch: asyncio.TimerHandle | None = None
+    _patience = (REQUEST_SECONDS, UNREAD_SECONDS)
+    _asks_since = 0.0
+    _unread_since: float | None = None
+    """Since when nothing was taken of what waits."""
+    _unread = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin to watch."""
+        super().connection_made(transport)
+        self._patience = (REQUEST_SECONDS, UNREAD_SECONDS)
+        self._asks_since = self.loop.time()
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Watch no more."""
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Note that as much waits for the reader as may."""
+        super().pause_writing()
+        self._unread_since, self._unread = self.loop.time(), self.transport.get_write_buffer_size()
+
+    def resume_writing(self) -> None:
+        """Note that the reader has taken nearly all."""
+        self._unread_since = None
+        super().resume_writing()
+
+    def shutdown(self) -> None:
+        """Be told that the process is about to end."""
+        super().shutdown()
+        self._patience = (LAST_SECONDS, LAST_SECONDS)
+        self._asks_since = self.loop.time()
+        if self._unread_since is not None:
+            self._unread_since = self.loop.time()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._look()
+
+    def _look(self) -> None:
+        for_request, for_reading = self._patience
+        now = self.loop.time()
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._asks_since = now
+        if self._unread_since is not None:
+            waits = self.transport.get_write_buffer_size()
+            if waits < self._unread:
+                self._unread_since, self._unread = now, waits
+        is_left = self._unread_since is not None and now - self._unread_since >= for_reading
+        if is_left or now - self._asks_since >= for_request:
+            self.transport.abort()  # to close it would wait until all is read
+            return
+        self._watch = self.loop.call_later(min(for_request, for_reading) / LOOKS, self._look)
