@@ -428,6 +428,17 @@ def uses_storage(application: Application, url: str) -> bool:
     return getattr(storage, "dsn", None) == url
 
 
+def storage_url_of(application: Application) -> str | None:
+    """Return where an application keeps its jobs, for others to open it; `None` where that is its memory, or does not tell where it is."""
+    from agent_runtime.settings import storage_url
+
+    if isinstance(application, Runtime):
+        return application.settings.storage
+    path: Path | None = getattr(application.storage, "path", None)
+    dsn: str | None = getattr(application.storage, "dsn", None)
+    return dsn if path is None else storage_url(path)
+
+
 def erasers_of(storage: Storage) -> tuple[LogEraser, ...]:
     """Return what keeps content beside a storage's own tables, and takes it away when somebody's is erased.
 

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 import agent_runtime.errors
 from agent_runtime import AgentRuntimeError, OperatorContext, Role, RuntimeKernel
 from agent_runtime.errors import StorageError
+from agent_runtime.ports.keys import StoredKey
 from agent_runtime.server import ServerConfig, bodies, create_app
 from agent_runtime.server.problems import status_of
 from agent_runtime.storage.memory import MemoryStorage
@@ -181,6 +182,46 @@ async def test_a_key_asks_as_often_as_it_may_and_others_as_often_as_before() -> 
         assert strangers == [401, 401, 401, 429, 429]
         assert (await bob.get("/v1/jobs")).status_code == 200
         assert (await ann.get("/health/live")).status_code == 200
+
+
+class CountingStorage(MemoryStorage):
+    """Counts how often keys are read."""
+
+    reads = 0
+
+    async def get_key(self, key_id: str) -> StoredKey | None:
+        self.reads += 1
+        return await super().get_key(key_id)
+
+
+async def test_keys_that_a_stranger_makes_up_are_looked_for_no_oftener_than_a_stranger_may_ask() -> None:
+    storage = CountingStorage()
+    config = ServerConfig(requests_per_second=0.01, burst=5)
+    async with service_of(kernel(storage=storage), config) as service:
+        known, late = await service.key(), await service.key()
+        async with service.client(known) as client:
+            assert (await client.get("/v1/jobs")).status_code == 200
+        storage.reads = 0
+        for number in range(20):
+            made_up = f"ark_{number:017x}_{'x' * 43}"
+            headers = {"Authorization": f"Bearer {made_up}"}
+            if number % 2:
+                headers = {"Cookie": f"agent_runtime_session=ark_{number:017x}{2**32:010x}_{'x' * 43}"}
+            async with service.client(None, **headers) as client:
+                assert (await client.get("/v1/jobs")).status_code == (401 if number < 5 else 429)
+        assert storage.reads == 5
+        async with service.client(known) as client:  # others at the same address go on
+            assert (await client.get("/v1/jobs")).status_code == 200
+        async with service.client(late) as client:  # and who has not been here before has to wait
+            assert (await client.get("/v1/jobs")).status_code == 429
+
+
+async def test_many_new_keys_of_one_address_are_let_in() -> None:
+    config = ServerConfig(requests_per_second=0.01, burst=3)
+    async with service_of(kernel(), config) as service:
+        for _ in range(10):
+            async with service.client(await service.key()) as client:
+                assert (await client.get("/v1/jobs")).status_code == 200
 
 
 async def test_no_other_origin_reads_an_answer_unless_it_is_named() -> None:

@@ -18,7 +18,7 @@ import httpx2
 import pytest
 from fastapi.routing import APIRoute
 
-from agent_runtime import ActionSpec, Budget, OperatorContext, Permission, Role, RuntimeKernel
+from agent_runtime import ActionSpec, Budget, OperatorContext, Permission, PolicyEngine, Role, RuntimeKernel
 from agent_runtime.server import create_app
 from agent_runtime.server.access import HEALTH, OPEN
 from support.identity_provider import IdentityProvider
@@ -284,3 +284,35 @@ async def test_a_persons_key_acts_for_that_person_alone(service: Service) -> Non
     async with service.client(await service.key(Role.ADMIN, "acme")) as program:
         answered = await program.post(f"/v1/actions/{ids['action_id']}/resolve", json=answer)
         assert answered.json()["resolved_by"] == "bob"
+
+
+async def test_a_policy_is_explained_without_the_rules_for_others() -> None:
+    rules = [
+        {"name": f"no-mail-for-{MARK}", "tool": ["mail"], "when": {"scopes": [MARK]}, "decision": "deny"},
+        {
+            "name": f"mail-of-{MARK}-herself",
+            "tool": ["mail"],
+            "when": {"principals": [MARK]},
+            "decision": "deny",
+        },
+        {
+            "name": f"all-but-{MARK}",
+            "tool": ["mail"],
+            "when": {"except_scopes": ["rival"]},
+            "decision": "deny",
+        },
+        {"name": "no-mail", "tool": ["mail"], "when": {"scopes": ["rival"]}, "decision": "deny"},
+        {"name": "no-files", "tool": ["files"], "decision": "deny"},
+    ]
+    engine = PolicyEngine.from_dict({"policy": "house", "rules": rules})
+    kernel = RuntimeKernel(policy_engine=engine, operators={"ask": ask})
+    async with served(kernel) as service:
+        told = {}
+        for scope in ("rival", None):
+            async with service.client(await service.key(Role.VIEWER, scope)) as client:
+                asked = {"action": "tool", "name": "mail", "scope_id": "rival"}
+                told[scope] = (await client.post("/v1/policies/explain", json=asked)).text
+    assert "no-mail" in told["rival"]
+    assert "no-files" in told["rival"]
+    assert MARK not in told["rival"]
+    assert told[None].count(MARK) == 3

@@ -57,6 +57,10 @@ class KnownKeys:
             reading.add_done_callback(lambda done: self._has_read(key_id, done))
         return await asyncio.shield(reading)  # whoever goes leaves it to the others
 
+    def has_read(self, key_id: str) -> bool:
+        """Whether there was such a key when it was last looked for."""
+        return key_id in self._known
+
     async def _read_anew(self, key_id: str) -> StoredKey | None:
         began = self._clock.monotonic()
         stored = await self._read(key_id)

@@ -61,7 +61,7 @@ class KeyStorage(ApiKeys, Protocol):
         ...
 
 
-@after_the_journal(but=("authenticate", "authenticate_session", "open_session", "aclose"))
+@after_the_journal(but=("authenticate", "authenticate_session", "is_known", "open_session", "aclose"))
 class ApiKeyManager:
     """The keys of the service.
 
@@ -237,6 +237,11 @@ class ApiKeyManager:
             self._notes.add(note)
             note.add_done_callback(self._notes.discard)
         return stored.key
+
+    def is_known(self, text: str) -> bool:
+        """Whether to look at a text costs no reading of a key that perhaps nobody has: its key was here before, or it is none at all."""
+        parts = read_key_text(text) or read_session_text(text)
+        return parts is None or self._known.has_read(parts.key_id)
 
     async def open_session(self, text: str, *, seconds: float = SESSION_SECONDS) -> tuple[ApiKey, str] | None:
         """Return the key whose text this is, and the text of a session that stands for it for some time; `None` for everything else.

@@ -86,7 +86,7 @@ class When:
 
     def holds(self, subject: PolicySubject, *, permits: bool = False) -> Answer:
         """Whether the conditions hold, for a rule that permits or for one that restricts; `None` when that cannot be told."""
-        if not self._is_about(subject.context):
+        if not self.is_about(subject.context):
             return False
         answer: Answer = True
         for path, tests in self._compared:
@@ -96,7 +96,8 @@ class When:
             answer = None if one is None else answer
         return answer
 
-    def _is_about(self, context: PolicyContext) -> bool:
+    def is_about(self, context: PolicyContext) -> bool:
+        """Whether the conditions on who asks hold: the scope, the person, the session, the tags, and what was used."""
         if self.scopes is not None and not matches(context.scope_id, self.scopes):
             return False
         if self.principals is not None and not matches(context.principal_id, self.principals):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import orjson
@@ -49,6 +49,13 @@ class Explanation:
     subject: PolicySubject
     result: PolicyResult
     considered: tuple[Consideration, ...]
+
+    def for_who_asks(self) -> Explanation:
+        """Return it without rules for others: what those say may name them."""
+        context = self.subject.context
+        return replace(
+            self, considered=tuple(one for one in self.considered if one.rule.when.is_about(context))
+        )
 
     def __str__(self) -> str:
         result = self.result

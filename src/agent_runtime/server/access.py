@@ -201,12 +201,12 @@ class Authentication:
             return
         is_open = (scope["method"], path) in OPEN
         try:
-            caller = None if is_open else await self._caller(Headers(scope=scope))
+            caller, wait = await self._counted(scope, Headers(scope=scope), is_open)
         except AgentRuntimeError as error:  # the storage is away, or the identity provider
             await problem_of(error)(scope, receive, send)
             return
         refused: Response | None = None
-        if (wait := self._rates.take(_host(scope) if caller is None else caller.name)) > 0:
+        if wait > 0:
             retry = {"Retry-After": str(wait)}
             refused = problem(429, "TOO_MANY_REQUESTS", "too many requests; wait a moment", headers=retry)
         elif caller is None and not is_open and not self._required:
@@ -220,6 +220,23 @@ class Authentication:
         scope[CALLER] = caller
         await (self._app if refused is None else refused)(scope, receive, send)
 
+    async def _counted(self, scope: Scope, headers: Headers, is_open: bool) -> tuple[Caller | None, int]:
+        """Return who asks, and after how many seconds another request makes sense if this is one too many.
+
+        Who brings a key that nobody has brought before is counted by its address before it is looked for: the ids that a stranger makes up cost
+        no more readings than the stranger may ask. One whose key is found has asked for nothing there.
+        """
+        host = _host(scope)
+        is_strange = self._required and not is_open and not self._kernel.keys.is_known(_text_in(headers))
+        if is_strange and (wait := self._rates.take(host)) > 0:
+            return None, wait
+        caller = None if is_open else await self._caller(headers)
+        if caller is None:
+            return None, 0 if is_strange else self._rates.take(host)
+        if is_strange:
+            self._rates.give_back(host)
+        return caller, self._rates.take(caller.name)
+
     async def _caller(self, headers: Headers) -> Caller | None:
         """Return who asks: by a key or a token, or by the cookie of a session, which changes nothing unless a page of our own sends it."""
         if not self._required:
@@ -227,7 +244,7 @@ class Authentication:
         await self._kernel.start()  # nobody else has, where this stands behind another application
         keys, given = self._kernel.keys, _key_in(headers)
         only_reads = given is None and OWN_PAGE not in headers
-        text = _session_in(headers) if given is None else given
+        text = _text_in(headers)
         if self._tokens is not None and looks_like_token(text):
             bearer = await self._tokens.authenticate(text)
             return None if bearer is None else Caller.of_token(bearer, only_reads=only_reads)
@@ -269,6 +286,12 @@ def _key_in(headers: Headers) -> str | None:
 
 def _session_in(headers: Headers) -> str:
     return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+
+
+def _text_in(headers: Headers) -> str:
+    """Return what a request brings to be let in by."""
+    given = _key_in(headers)
+    return _session_in(headers) if given is None else given
 
 
 def _host(scope: Scope) -> str:

@@ -38,3 +38,9 @@ class Rates:
         if len(self._left) > MAX_BUCKETS:
             self._left.popitem(last=False)
         return 0 if allowed else ceil((1.0 - left) / self._per_second)
+
+    def give_back(self, name: str) -> None:
+        """Take a request as not asked."""
+        if name in self._left:
+            left, since = self._left[name]
+            self._left[name] = (left + 1.0, since)

@@ -98,7 +98,9 @@ def _listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # else the kernel takes megabytes for who reads nothing, and says so in leaps
+        if hasattr(
+            socket, "TCP_NOTSENT_LOWAT"
+        ):  # else the kernel takes megabytes for who reads nothing, and says so in leaps
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listening.bind((host, port))
         listening.listen(BACKLOG)

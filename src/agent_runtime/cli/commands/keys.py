@@ -40,9 +40,15 @@ def keys() -> None:
 @click.option("--principal", metavar="PERSON", help="Who is named as having done what is done with it.")
 @click.option("--expires", type=LENGTH, metavar="TIME", help="How long it holds, such as 12h or 30d.")
 @_by
+@click.option(
+    "--app",
+    metavar="MODULE:ATTRIBUTE",
+    help="The application whose database the key is for, where it names that itself.",
+)
 @place_options
 def create(
     place: Place,
+    app: str | None,
     name: str,
     role: str | None,
     scope: str | None,
@@ -56,7 +62,19 @@ def create(
         raise click.UsageError(f"say what it is for: --role {', '.join(_ROLES[:-1])} or {_ROLES[-1]}")
     if (scope is None) != all_scopes:
         raise click.UsageError("say for which scope it is: --scope SCOPE or --all-scopes")
-    return asyncio.run(_create(place, name, Role(role), scope, principal, expires, by))
+    place = place if app is None else _place_of(app, place)
+    made = _create(place, name, Role(role), scope, principal, expires, by, makes=app is not None)
+    return asyncio.run(made)
+
+
+def _place_of(app: str, said: Place) -> Place:
+    """Return the database of an application, which may not be there yet."""
+    from agent_runtime.app import load_app
+    from agent_runtime.cli.applications import database_of
+
+    if said.is_said:
+        raise click.UsageError("--app, --db or --server: each says where")
+    return Place(db=asyncio.run(database_of(load_app(app))))
 
 
 @keys.command("list")
@@ -105,8 +123,10 @@ async def _create(
     principal: str | None,
     expires: timedelta | None,
     by: str | None,
+    *,
+    makes: bool,
 ) -> int:
-    async with place.opened() as backend:
+    async with place.opened(makes=makes) as backend:
         key, text = await backend.keys.create(
             name=name, role=role, scope_id=scope, principal_id=principal, expires_in=expires, by=by
         )

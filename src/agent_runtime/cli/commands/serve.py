@@ -10,7 +10,7 @@ import click
 
 from agent_runtime.app import Runtime
 from agent_runtime.cli.applications import Loaded, loaded_app, obeying_app
-from agent_runtime.cli.database import db_option, settings_for
+from agent_runtime.cli.database import db_option, flag_for, settings_for
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.identity_provider import Named, identity_provider, jwt_options
 from agent_runtime.cli.interruption import told_to_stop
@@ -113,9 +113,9 @@ async def _serve(
             async with serving(app, host=host, port=port, trusted_proxies=proxies) as address:
                 say(f"serving on {address}; {_work(kernel)}")
                 if config.authenticate and not await kernel.keys.list(limit=1):
+                    where = flag_for(db) if settings.app is None else f" --app {settings.app}"
                     say(
-                        f"there is no key in this database yet: {program()} keys create NAME --role admin --all-scopes, with --db or "
-                        "AGENT_RUNTIME_STORAGE where the application names its database itself",
+                        f"there is no key in this database yet: {program()} keys create NAME --role admin --all-scopes{where}",
                         err=True,
                     )
                 with few_collections():

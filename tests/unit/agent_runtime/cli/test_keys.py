@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 from agent_runtime import ApiKey, ApiKeyManager, InvalidInput, UnknownKey
 from agent_runtime.cli.commands.keys import keys
 from agent_runtime.cli.commands.prune import prune
-from agent_runtime.errors import InvalidTransition
+from agent_runtime.errors import ConfigurationError, InvalidTransition
 from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.sqlite import SQLiteStorage
 
@@ -215,3 +216,50 @@ def test_keys_that_ended_long_ago_are_pruned(database: Path) -> None:
     assert "0 API keys deleted" in run("--keys-older-than", "1", db=database, command=prune).stdout
     assert "1 API key deleted" in run("--keys-older-than", "0", db=database, command=prune).stdout
     assert [key["key_id"] for key in listed(database, "--all")] == [kept.split("_")[1]]
+
+
+APPLICATIONS = """
+from agent_runtime import Runtime, RuntimeKernel
+from agent_runtime.settings import Settings
+
+named = RuntimeKernel(storage="sqlite:///own place.db")
+in_memory = RuntimeKernel()
+settled = Runtime(Settings(storage="sqlite:///settled.db", model=None))
+
+
+async def made():
+    return RuntimeKernel(storage="sqlite:///made.db")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("named", "own place.db"), ("settled", "settled.db"), ("made", "made.db")]
+)
+def test_a_key_is_made_in_the_database_that_an_application_names(
+    name: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"shop_of_{name}"
+    (tmp_path / f"{module}.py").write_text(APPLICATIONS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    asked = ["create", "ci", "--role", "viewer", "--scope", "a", "--app", f"{module}:{name}"]
+    done = CliRunner().invoke(keys, asked)
+    assert done.exit_code == 0, done.output
+    key = found(tmp_path / file, done.stdout.strip())
+    assert key is not None
+    assert key.name == "ci"
+
+
+def test_a_key_is_made_in_no_memory_and_in_no_two_databases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop_in_memory.py").write_text(APPLICATIONS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    asked = ["create", "ci", "--role", "viewer", "--scope", "a", "--app", "shop_in_memory:in_memory"]
+    refused = CliRunner().invoke(keys, asked)
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "kernel.keys.create" in str(refused.exception)
+    both = CliRunner().invoke(keys, [*asked, "--db", "x.db"])
+    assert both.exit_code == 2
+    assert "--app, --db or --server" in both.output

@@ -294,3 +294,25 @@ async def test_an_export_is_no_span_itself() -> None:
         await run(k)
         assert await adapter.flush(BOUND)
     assert set(seen) == {True}
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("hangs", "has not closed for 0.1 seconds"), ("fails", "failed to close")]
+)
+async def test_an_exporter_that_does_not_close_ends_nothing(
+    how: str, said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    let_go = threading.Event()
+
+    def close() -> None:
+        if how == "fails":
+            raise OSError("the connection is gone")
+        let_go.wait(BOUND)
+
+    adapter = OpenTelemetryAdapter(
+        config=replace(SOON, export_timeout=0.1), storage=MemoryStorage(), exporter=InMemorySpanExporter()
+    )
+    async with adapter:
+        monkeypatch.setattr((await adapter._told())._sink, "close", close)
+    let_go.set()
+    assert said in caplog.text
