@@ -106,7 +106,7 @@ class Follower:
 
     async def _has_ended(self) -> bool:
         """Whether the reader knew the last event already, or claims to know more: its connection was lost between that and the end."""
-        for event in await self._storage.tail(self._job_id, 1):
+        for event in await self._storage.tail(self._job_id, 1, with_content=False):
             self._scope_id, self._at = event.scope_id, event.timestamp
             return event.is_terminal and (event.seq or 0) <= self._last_seq
         return False

@@ -82,8 +82,10 @@ class JournalReader(Protocol):
         """
         ...
 
-    async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
-        """Return a job's last entries, in order. A given `scope_id` hides other scopes' jobs."""
+    async def tail(
+        self, job_id: str, limit: int, *, scope_id: str | None = None, with_content: bool = True
+    ) -> Sequence[RuntimeEvent]:
+        """Return a job's last entries, in order, with their private content if it is wanted. A given `scope_id` hides other scopes' jobs."""
         ...
 
     async def last_events(self, job_ids: Sequence[str]) -> Sequence[RuntimeEvent]:

@@ -59,6 +59,8 @@ class PartsContract:
         assert [(event.seq, event.type, event.data) for event in public] == [
             (event.seq, event.type, event.data) for event in whole
         ]
+        assert list(await storage.tail(record.job_id, 2, with_content=False)) == list(public[-2:])
+        assert list(await storage.tail(record.job_id, 2)) == list(whole[-2:])
         end = await storage.feed_end()
         line = await storage.feed(after=0, upto=end, with_content=False)
         assert [entry.event for entry in line] == list(public)

@@ -106,7 +106,7 @@ class Tasks:
             return "it cannot go on until somebody has mended something"
         if job.status is JobStatus.WAITING_ACTION:
             return "it waits for a person's answer"
-        newest = await self._service.kernel.storage.tail(job.job_id, LOOKED_AT)
+        newest = await self._service.kernel.storage.tail(job.job_id, LOOKED_AT, with_content=False)
         return next((words_for(event) for event in reversed(newest) if is_told(event)), str(job.status))
 
     async def _begun(self, handle: ExecutionHandle, job: JobRecord) -> dict[str, object]:

@@ -60,24 +60,25 @@ async def get_action(action_id: str, caller: Reader, kernel: TheKernel) -> Respo
     return await written(lambda: schemas.Action.of(action))
 
 
-@router.post("/{action_id}/resolve")
+@router.post("/{action_id}/resolve", response_model=schemas.Action)
 async def resolve_action(
     action_id: str, answer: schemas.Answer, caller: Approving, kernel: TheKernel
-) -> schemas.Action:
+) -> Response:
     """Answer a question. Of several answers one wins; 409 for the others. Of a quorum this is one vote."""
     action = await kernel.actions.resolve_by_id(
         action_id, answer.resolution, resolved_by=_who(caller, answer.resolved_by), scope_id=caller.scope_id
     )
-    return schemas.Action.of(action)
+    return await written(lambda: schemas.Action.of(action))
 
 
-@router.post("/{action_id}/cancel")
+@router.post("/{action_id}/cancel", response_model=schemas.Action)
 async def cancel_action(
     action_id: str, caller: Approving, kernel: TheKernel, why: schemas.Reason | None = None
-) -> schemas.Action:
+) -> Response:
     """Withdraw a question: whoever waits for its answer is told that none will come."""
     reason = None if why is None else why.reason
-    return schemas.Action.of(await kernel.actions.cancel(action_id, reason, scope_id=caller.scope_id))
+    action = await kernel.actions.cancel(action_id, reason, scope_id=caller.scope_id)
+    return await written(lambda: schemas.Action.of(action))
 
 
 def _who(caller: Caller, said: str | None) -> str:

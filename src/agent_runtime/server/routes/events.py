@@ -141,7 +141,7 @@ async def _frames(
 ) -> AsyncGenerator[bytes, None]:
     async with aclosing(handle.events(after_seq, partials=True, with_content=content)) as events:
         async for event in events:
-            yield made.of(event, content=content, named=named)
+            yield await made.of(event, content=content, named=named)
 
 
 @router.get(
@@ -209,7 +209,9 @@ async def _line(
                 yield GAP_FRAME
             elif wanted(entry.event):
                 passed = 0
-                yield service.frames.of(entry.event, content=False, named=named, id_=str(entry.position))
+                yield await service.frames.of(
+                    entry.event, content=False, named=named, id_=str(entry.position)
+                )
             elif (passed := passed + 1) >= PASSED:
                 passed = 0
                 yield format_sse_event(id=str(entry.position))

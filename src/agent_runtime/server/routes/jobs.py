@@ -34,20 +34,19 @@ ScopeParameter = Annotated[
 ]
 
 
-@router.post("/jobs", status_code=202)
+@router.post("/jobs", status_code=202, response_model=schemas.Job)
 async def submit_job(
     new: schemas.NewJob,
     caller: Operating,
     kernel: TheKernel,
     request: Request,
-    response: Response,
     idempotency_key: Annotated[
         str | None, Header(description="A second request with it gives the first one's job.")
     ] = None,
     traceparent: Annotated[
         str | None, Header(description="The caller's trace, which the job's goes on (W3C Trace Context).")
     ] = None,
-) -> schemas.Job:
+) -> Response:
     """Submit a job. It is stored when this is answered, and from then on ends in exactly one terminal event.
 
     With an `Idempotency-Key` a second request gives the first one's job; 409 if it asks for something else.
@@ -56,12 +55,15 @@ async def submit_job(
         raise InvalidInput("the header Idempotency-Key and idempotency_key say different things")
     key = idempotency_key or new.idempotency_key
     handle = await kernel.execute(await aside(_request_of, new, caller, key, traceparent))
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{handle.job_id}"
-    return await _told(kernel, await kernel.jobs.get(handle.job_id))
+    return await _told(kernel, await kernel.jobs.get(handle.job_id), request)
 
 
-async def _told(kernel: Kernel, job: JobRecord) -> schemas.Job:
-    return schemas.Job.of(job, await standing_of(kernel, job))
+async def _told(kernel: Kernel, job: JobRecord, request: Request | None = None) -> Response:
+    """Return the answer that something was asked of a job, with where the job is if a request has made it."""
+    standing = await standing_of(kernel, job)
+    where = None if request is None else f"{request.scope.get('root_path', '')}/v1/jobs/{job.job_id}"
+    headers = None if where is None else {"Location": where}
+    return await written(lambda: schemas.Job.of(job, standing), 202, headers)
 
 
 def _request_of(
@@ -193,25 +195,24 @@ async def _ended(handle: ExecutionHandle, seconds: float, service: Service, requ
         await ended(waiting, stopping)
 
 
-@router.post("/jobs/{job_id}/cancel", status_code=202)
+@router.post("/jobs/{job_id}/cancel", status_code=202, response_model=schemas.Job)
 async def cancel_job(
     job_id: str, caller: Operating, kernel: TheKernel, why: schemas.Reason | None = None
-) -> schemas.Job:
+) -> Response:
     """Ask a job to stop, or the one that goes on in its place; it ends when its steps in flight have. One that has ended stays as it is."""
     handle = kernel.handle(job_id, scope_id=caller.scope_id)
     await handle.cancel(None if why is None else why.reason)
     return await _told(kernel, await handle.job())
 
 
-@router.post("/jobs/{job_id}/retry", status_code=202)
+@router.post("/jobs/{job_id}/retry", status_code=202, response_model=schemas.Job)
 async def retry_job(
     job_id: str,
     caller: Operating,
     kernel: TheKernel,
     request: Request,
-    response: Response,
     how: schemas.Retry | None = None,
-) -> schemas.Job:
+) -> Response:
     """Have another job go on in the place of one that ended without success: what has succeeded is not done again."""
     how = how or schemas.Retry()
     handle = await kernel.retry(
@@ -221,12 +222,11 @@ async def retry_job(
         new_keys=how.new_keys,
         scope_id=caller.scope_id or (await kernel.jobs.get(job_id)).scope_id,
     )
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{handle.job_id}"
-    return await _told(kernel, await kernel.jobs.get(handle.job_id))
+    return await _told(kernel, await kernel.jobs.get(handle.job_id), request)
 
 
-@router.post("/jobs/{job_id}/unblock", status_code=202)
-async def unblock_job(job_id: str, caller: Operating, kernel: TheKernel) -> schemas.Job:
+@router.post("/jobs/{job_id}/unblock", status_code=202, response_model=schemas.Job)
+async def unblock_job(job_id: str, caller: Operating, kernel: TheKernel) -> Response:
     """Have a blocked job tried again."""
     await kernel.unblock(job_id, scope_id=caller.scope_id)
     return await _told(kernel, await kernel.jobs.get(job_id, scope_id=caller.scope_id))

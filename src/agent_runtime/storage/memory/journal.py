@@ -51,9 +51,12 @@ class JournalReader:
             page = page[: last_of_page(sizes, max_bytes) or 0]
         return page if with_content else [replace(event, content=None) for event in page]
 
-    async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
+    async def tail(
+        self, job_id: str, limit: int, *, scope_id: str | None = None, with_content: bool = True
+    ) -> Sequence[RuntimeEvent]:
         """Return a job's last entries."""
-        return self._journal(job_id, scope_id)[-limit:] if limit > 0 else []
+        page = self._journal(job_id, scope_id)[-limit:] if limit > 0 else []
+        return page if with_content else [replace(event, content=None) for event in page]
 
     def _journal(self, job_id: str, scope_id: str | None) -> list[RuntimeEvent]:
         job = self._state.jobs.get(job_id)

@@ -55,6 +55,11 @@ _ENDED: Final = audit_rows.ENDED.format(among="= ANY($2::text[])", scope="$1")
 _EXTEND_TRAIL: Final = sql.insert("runtime_audit", audit_rows.TRAIL)
 _ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 
+_NEWEST: Final = {
+    True: f"{_EVENTS} ORDER BY seq DESC LIMIT $2",
+    False: f"{_EVENTS} ORDER BY seq DESC LIMIT $2".replace("content", "NULL AS content"),
+}
+
 
 class JournalReader:
     """Reads journals."""
@@ -79,9 +84,11 @@ class JournalReader:
             upto = last_of_page(((row[0], row[1]) for row in sizes), max_bytes)
         return [] if upto is None else await self._events(job_id, scope_id, entries, after_seq, upto, limit)
 
-    async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
+    async def tail(
+        self, job_id: str, limit: int, *, scope_id: str | None = None, with_content: bool = True
+    ) -> Sequence[RuntimeEvent]:
         """Return a job's last entries."""
-        newest_first = await self._events(job_id, scope_id, f"{_EVENTS} ORDER BY seq DESC LIMIT $2", limit)
+        newest_first = await self._events(job_id, scope_id, _NEWEST[with_content], limit)
         return newest_first[::-1]
 
     async def _events(

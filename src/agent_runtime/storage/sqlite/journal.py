@@ -48,6 +48,11 @@ _LAST_OF_TRAIL: Final = audit_rows.LAST_OF_TRAIL.format(**_PLACES)
 _ENDED: Final = audit_rows.ENDED.format(among=_AMONG, **_PLACES)
 _EXTEND_TRAIL: Final = sql.insert("runtime_audit", audit_rows.TRAIL)
 
+_NEWEST: Final = {
+    True: f"{EVENTS} ORDER BY seq DESC LIMIT ?",
+    False: f"{EVENTS} ORDER BY seq DESC LIMIT ?".replace("content", "NULL AS content"),
+}
+
 
 class JournalReader:
     """Reads journals."""
@@ -78,9 +83,11 @@ class JournalReader:
 
         return await self._reader.run(read)
 
-    async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
+    async def tail(
+        self, job_id: str, limit: int, *, scope_id: str | None = None, with_content: bool = True
+    ) -> Sequence[RuntimeEvent]:
         """Return a job's last entries."""
-        newest_first = await self._events(job_id, scope_id, f"{EVENTS} ORDER BY seq DESC LIMIT ?", limit)
+        newest_first = await self._events(job_id, scope_id, _NEWEST[with_content], limit)
         return newest_first[::-1]
 
     async def _events(

@@ -60,7 +60,9 @@ class Journal:
             return page
         return [replace(event, content=None) for event in page]
 
-    async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
+    async def tail(
+        self, job_id: str, limit: int, *, scope_id: str | None = None, with_content: bool = True
+    ) -> Sequence[RuntimeEvent]:
         return self.entries[-limit:]
 
     async def last_events(self, job_ids: Sequence[str]) -> Sequence[RuntimeEvent]:
