@@ -24,7 +24,6 @@ from agent_runtime.errors import AgentRuntimeError, InvalidInput
 from agent_runtime.values.checks import check_seconds, check_whole
 
 TIMEOUT: Final = 60.0
-TRIES: Final = 5
 PATIENCE: Final = 30.0
 
 
@@ -39,9 +38,9 @@ class AsyncClient:
         url: Where the service is.
         key: An API key; none for a service that asks for none.
         timeout: Seconds for which an answer may keep one waiting.
-        tries: How often what must not be done twice is sent at most; 1: nothing is sent again.
-        patience: Seconds for which the tries of one request may wait, all together, and in which a lost stream has to come back. What only
-            reads is tried for as long: a service that is started anew meanwhile is waited for.
+        tries: How often a request is sent at most, and how often in a row a stream may be lost. By default what only reads is tried for as
+            long as patience lasts, so that a service that is started anew is waited for, and what must not be done twice five times.
+        patience: Seconds for which the tries of one request may wait, all together.
         transport: Instead of connections, such as `httpx2.ASGITransport(app)` in tests.
 
     Attributes:
@@ -64,13 +63,14 @@ class AsyncClient:
         key: str | None = None,
         *,
         timeout: float = TIMEOUT,
-        tries: int = TRIES,
+        tries: int | None = None,
         patience: float = PATIENCE,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         check_seconds("timeout", timeout, zero=False)
         check_seconds("patience", patience)
-        check_whole("tries", tries, least=1)
+        if tries is not None:
+            check_whole("tries", tries, least=1)
         headers = {} if key is None else {"Authorization": f"Bearer {_sent(key)}"}
         make = partial(
             httpx2.AsyncClient, base_url=url, headers=headers, timeout=timeout, transport=transport

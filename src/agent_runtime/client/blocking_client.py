@@ -7,7 +7,7 @@ from typing import Self
 import httpx2
 
 from agent_runtime.client.actions import AsyncActions
-from agent_runtime.client.async_client import PATIENCE, TIMEOUT, TRIES, AsyncClient
+from agent_runtime.client.async_client import PATIENCE, TIMEOUT, AsyncClient
 from agent_runtime.client.blocking import Blocking, one_by_one, waited
 from agent_runtime.client.budgets import AsyncBudgets
 from agent_runtime.client.execution_logs import AsyncExecutionLogs
@@ -103,7 +103,7 @@ class Client(Blocking[AsyncClient]):
         key: str | None = None,
         *,
         timeout: float = TIMEOUT,
-        tries: int = TRIES,
+        tries: int | None = None,
         patience: float = PATIENCE,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:

@@ -35,7 +35,7 @@ async def follow(
 ) -> AsyncGenerator[Event | None, None]:
     """Yield the events of a stream until its end, each stored one once; `None` where some are missing.
 
-    It gives up when it has waited in vain for as long as a request may wait for its tries.
+    It gives up when it has waited in vain for as long as a request may wait for its tries, or as often as it may be tried.
 
     Args:
         sender: Who asks.
@@ -73,7 +73,7 @@ async def follow(
         if not backoff.failures:  # something has come since
             left = sender.patience
         wait = min(backoff.next(), left)
-        if left <= 0 or sender.tries == 1:
+        if left <= 0 or (sender.tries is not None and backoff.failures >= sender.tries):
             raise failure
         left -= wait
         await asyncio.sleep(wait)

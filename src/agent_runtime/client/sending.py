@@ -23,6 +23,8 @@ Model = TypeVar("Model", bound=BaseModel)
 Item = TypeVar("Item", bound=BaseModel)
 QueryValue = str | int | float | bool | datetime | Sequence[str] | None
 
+TRIES: Final = 5
+"""Of what must not be done twice, and has not been done."""
 FIRST_WAIT: Final = 0.2
 LONGEST_WAIT: Final = 10.0
 REFUSED: Final = 429
@@ -39,12 +41,12 @@ class Sender:
     Args:
         make: Makes what sends them, with the key: once, and in a thread, since it reads certificates.
         timeout: Seconds for which an answer may keep one waiting.
-        tries: How often a request is sent at most that must not be done twice; 1: no request is sent again.
+        tries: How often a request is sent at most; `None` for as often as patience allows, and five times what must not be done twice.
         patience: Seconds for which tries of one request may wait, all together: how long the service may be away for what only reads.
     """
 
     def __init__(
-        self, make: Callable[[], httpx2.AsyncClient], *, timeout: float, tries: int, patience: float
+        self, make: Callable[[], httpx2.AsyncClient], *, timeout: float, tries: int | None, patience: float
     ) -> None:
         self._make = make
         self._http: httpx2.AsyncClient | None = None
@@ -127,8 +129,9 @@ class Sender:
         where, params = address(route, path or {}), parameters(query or {})
         backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
         left = self.patience
+        most = TRIES if self.tries is None and not again else self.tries
         while True:
-            is_last = self.tries == 1 or (not again and backoff.failures + 1 >= self.tries)
+            is_last = most is not None and backoff.failures + 1 >= most
             asked: float | None = None
             try:
                 response = await http.request(method, where, params=params, content=content, headers=sent)

@@ -131,6 +131,11 @@ async def test_tries_and_patience_are_bounded() -> None:
         with pytest.raises(ServiceUnreachable, match="nobody listens"):
             await client.jobs.retry("job-1")
     assert len(harmful.requests) == 2
+    bounded = Service(lost)
+    async with bounded.client(tries=3) as client:
+        with pytest.raises(ServiceUnreachable):
+            await client.jobs.get("job-1")
+    assert len(bounded.requests) == 3
     once = Service(lost)
     async with once.client(tries=1) as client:
         with pytest.raises(ServiceUnreachable):
