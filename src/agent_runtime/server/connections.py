@@ -8,8 +8,10 @@ from typing import Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-REQUEST_SECONDS: Final = 60.0
-"""How long a request may take to come, its body included."""
+from agent_runtime.server.bodies import BODY_SECONDS
+
+REQUEST_SECONDS: Final = BODY_SECONDS + 15
+"""How long a request may take to come: where only its body does not, the answer that says so comes first."""
 UNREAD_SECONDS: Final = 60.0
 """How long nothing of what waits for a reader may be taken."""
 LAST_SECONDS: Final = 2.0
