@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -21,19 +21,25 @@ LOOKS: Final = 6
 
 
 class Connection(H11Protocol):
-    """One connection: uvicorn's, which waits for its other side for as long as that stays there."""
+    """One connection: uvicorn's, which waits for its other side for as long as that stays there.
 
-    _watch: asyncio.TimerHandle | None = None
-    _patience = (REQUEST_SECONDS, UNREAD_SECONDS)
-    _asks_since = 0.0
-    _unread_since: float | None = None
-    """Since when nothing was taken of what waits."""
-    _unread = 0
+    Args:
+        stopping: Set when the process is about to end.
+        of_uvicorn: What uvicorn gives to each connection.
+    """
+
+    def __init__(self, *, stopping: asyncio.Event, **of_uvicorn: Any) -> None:
+        super().__init__(**of_uvicorn)
+        self._stopping = stopping
+        self._watch: asyncio.TimerHandle | None = None
+        self._asks_since = 0.0
+        self._unread_since: float | None = None
+        """Since when nothing was taken of what waits."""
+        self._unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to watch."""
         super().connection_made(transport)
-        self._patience = (REQUEST_SECONDS, UNREAD_SECONDS)
         self._asks_since = self.loop.time()
         self._look()
 
@@ -56,7 +62,6 @@ class Connection(H11Protocol):
     def shutdown(self) -> None:
         """Be told that the process is about to end."""
         super().shutdown()
-        self._patience = (LAST_SECONDS, LAST_SECONDS)
         self._asks_since = self.loop.time()
         if self._unread_since is not None:
             self._unread_since = self.loop.time()
@@ -65,7 +70,10 @@ class Connection(H11Protocol):
             self._look()
 
     def _look(self) -> None:
-        for_request, for_reading = self._patience
+        is_last = self._stopping.is_set()
+        for_request, for_reading = (
+            (LAST_SECONDS, LAST_SECONDS) if is_last else (REQUEST_SECONDS, UNREAD_SECONDS)
+        )
         now = self.loop.time()
         if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
             self._asks_since = now
@@ -73,6 +81,8 @@ class Connection(H11Protocol):
             waits = self.transport.get_write_buffer_size()
             if waits < self._unread:
                 self._unread_since, self._unread = now, waits
+        elif is_last and self.transport.is_closing():  # and has less to hand over than would make it pause
+            self._unread_since, self._unread = now, self.transport.get_write_buffer_size()
         is_left = self._unread_since is not None and now - self._unread_since >= for_reading
         if is_left or now - self._asks_since >= for_request:
             self.transport.abort()  # to close it would wait until all is read

@@ -6,7 +6,8 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -59,6 +60,8 @@ async def serving(
         ConfigurationError: Nobody can listen there.
     """
     listening = _listen(host, port)
+    service: Service = app.state.service
+    connection: Any = partial(Connection, stopping=service.stopping)
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -67,7 +70,7 @@ async def serving(
         date_header=False,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
-        http=Connection,  # on h11, which bounds what stands before a body
+        http=connection,  # on h11, which bounds what stands before a body
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         ws="none",
@@ -75,7 +78,6 @@ async def serving(
         log_config=None,
     )
     server = _Server(config)
-    service: Service = app.state.service
     try:
         async with app.router.lifespan_context(app):  # which tells what has failed, where uvicorn would exit
             running, serves = begin(server.serve(sockets=[listening])), begin(server.serves.wait())

@@ -137,8 +137,9 @@ async def test_the_process_ends_though_a_reader_does_not_read(
             readers = [await stream_of(service) for _ in range(2)]
             _, writer = await connected(url)
             writer.write(b"POST /v1/session HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{")
-            await asyncio.sleep(0.1)
+            _, late = await connected(url)  # which nobody has heard of yet
     assert caplog.text == ""
+    late.close()
     for _, each in readers:
         each.close()
     writer.close()
