@@ -124,7 +124,7 @@ async def test_tries_and_patience_are_bounded() -> None:
     async with service.client(patience=0.7) as client:
         with pytest.raises(ServiceUnreachable, match="the connection is gone") as raised:
             await client.jobs.get("job-1")
-    assert len(service.requests) == 4  # at once, after 0.2 and 0.6 seconds, and when patience ends
+    assert 3 <= len(service.requests) <= 8  # at once, after waits that grow, and when patience ends
     assert "a key" not in str(raised.value)
     harmful = Service(shut)
     async with harmful.client(tries=2) as client:
