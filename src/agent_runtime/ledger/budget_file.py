@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, Final
 
 from agent_runtime.errors import FileInvalid, InvalidInput
-from agent_runtime.ledger.windows import zone
+from agent_runtime.time_zones import zone
 from agent_runtime.values.document import Document, Place, Problems, read_toml, read_yaml
 from agent_runtime.values.standing_budget import Budget
 from llm_client.errors import ConfigurationError

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Final
 
 from agent_runtime.ledger.reservations import FAR, ApplicableBudget
-from agent_runtime.ledger.windows import unknown_zone, unknown_zones, window_at
+from agent_runtime.ledger.windows import window_at
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.storage import Storage
+from agent_runtime.time_zones import unknown_zone, unknown_zones
 from agent_runtime.values.budget import Limits
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.standing_budget import EACH, Budget, WindowKind

@@ -32,12 +32,12 @@ from agent_runtime.ledger.room import BUDGET_TIMER, MOST_WAITS, with_room
 from agent_runtime.ledger.statement import status_of
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.ledger.totals import CHECK, UsageTotal, grouping
-from agent_runtime.ledger.windows import check_zone, load_zones
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.commit import Commit, CommitFields, Timer
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.storage import Storage
+from agent_runtime.time_zones import check_zone, load_zones
 from agent_runtime.values.budget import Amount, LedgerEntry, run_budget_id
 from agent_runtime.values.checks import check_seconds, check_text
 from agent_runtime.values.context import ExecutionContext, execution_of

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from agent_runtime.errors import InvalidInput
-from agent_runtime.ledger.windows import zone
+from agent_runtime.time_zones import zone
 from agent_runtime.values.budget import ADJUSTED, LedgerEntry
 
 CHECK: Final = "budget_check"

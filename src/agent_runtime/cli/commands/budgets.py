@@ -19,7 +19,7 @@ from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.output.table import show_table
 from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.budget_file import parse_budgets
-from agent_runtime.ledger.windows import zone
+from agent_runtime.time_zones import zone
 from agent_runtime.values.checks import check_texts
 from agent_runtime.values.standing_budget import EACH, Budget, BudgetLine
 

@@ -177,7 +177,7 @@ async def _opened(settings: Settings) -> list[Finding]:
 
 def _zones(budgets: Sequence[Budget]) -> Iterator[Finding]:
     """Say which budgets' days cannot be told here: their time zones are in no file of this machine."""
-    from agent_runtime.ledger.windows import zone
+    from agent_runtime.time_zones import zone
 
     missing: dict[str, list[str]] = {}
     for budget in budgets:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime.errors import ConfigurationError
-from agent_runtime.ledger.windows import window_at, zone
+from agent_runtime.ledger.windows import window_at
+from agent_runtime.time_zones import zone
 from agent_runtime.values.standing_budget import WindowKind
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "America/Sao_Paulo", "Asia/Kolkata", "Australia/Lord_Howe",
