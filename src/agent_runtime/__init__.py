@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         UnknownMessage,
         UnknownOperator,
         UnknownPolicy,
+        UnknownSchedule,
         UnrecordedCancellation,
     )
     from agent_runtime.events.bus import EventBus, InMemoryEventBus, Subscription
@@ -69,6 +70,8 @@ if TYPE_CHECKING:
     from agent_runtime.jobs.store import JobStore
     from agent_runtime.kernel.handle import ExecutionHandle
     from agent_runtime.kernel.request import ExecutionRequest, ExecutionResult
+    from agent_runtime.kernel.scheduled import ScheduledMessage
+    from agent_runtime.kernel.schedules import Schedule, ScheduleManager
     from agent_runtime.keys.manager import ApiKeyManager
     from agent_runtime.ledger.held import Reservation
     from agent_runtime.ledger.ledger import Ledger
@@ -95,6 +98,9 @@ if TYPE_CHECKING:
     from agent_runtime.ports.audit import TrailHead
     from agent_runtime.ports.erasure import ErasedSubject, Eraser
     from agent_runtime.ports.feed import FeedEntry, Projection
+    from agent_runtime.ports.schedules import Fire, FireOutcome
+    from agent_runtime.schedules.rules import DueTime, ScheduleRules
+    from agent_runtime.schedules.timing import Timing
     from agent_runtime.settings import Settings
     from agent_runtime.storage.memory.signals import InMemorySignalChannel
     from agent_runtime.storage.memory.stores import (
@@ -134,7 +140,7 @@ _HOMES = {
         "CallExpired CallRefused ChildFailed ConcurrentSteps ContentPruned ExecutorBusy ExportFailed FenceLost IdempotencyConflict InboxFull InvalidArguments InvalidInput "
         "InvalidTransition JobBlocked JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied RunSuspended UnrecordedCancellation "
         "PolicyInvalid QueueFull ResultNotSerializable RetryRefused ServiceError ServiceUnreachable StepFailed StorageError UnknownAction UnknownExecution "
-        "UnknownJob UnknownKey UnknownMessage UnknownOperator UnknownPolicy"
+        "UnknownJob UnknownKey UnknownMessage UnknownOperator UnknownPolicy UnknownSchedule"
     ),
     "events.bus": "EventBus InMemoryEventBus Subscription",
     "inbox.manager": "InboxManager",
@@ -150,7 +156,12 @@ _HOMES = {
     "operators.context": "OperatorContext current_context",
     "execution.options": "KernelOptions",
     "kernel.request": "ExecutionRequest ExecutionResult",
+    "kernel.scheduled": "ScheduledMessage",
+    "kernel.schedules": "Schedule ScheduleManager",
     "keys.manager": "ApiKeyManager",
+    "ports.schedules": "Fire FireOutcome",
+    "schedules.rules": "DueTime ScheduleRules",
+    "schedules.timing": "Timing",
     "ledger.held": "Reservation",
     "ledger.ledger": "Ledger",
     "ledger.totals": "UsageTotal",
@@ -216,6 +227,7 @@ __all__ = [
     "ConstraintPolicy",
     "ContentPruned",
     "DataAccessPolicy",
+    "DueTime",
     "DurableWait",
     "ErasedSubject",
     "Eraser",
@@ -230,6 +242,8 @@ __all__ = [
     "ExportFailed",
     "FeedEntry",
     "FenceLost",
+    "Fire",
+    "FireOutcome",
     "IdempotencyConflict",
     "InMemoryActionStore",
     "InMemoryEventBus",
@@ -300,12 +314,17 @@ __all__ = [
     "RuntimeEvent",
     "RuntimeEventType",
     "RuntimeKernel",
+    "Schedule",
+    "ScheduleManager",
+    "ScheduleRules",
+    "ScheduledMessage",
     "ServiceError",
     "ServiceUnreachable",
     "Settings",
     "StepFailed",
     "StorageError",
     "Subscription",
+    "Timing",
     "ToolPolicy",
     "TrailHead",
     "UnknownAction",
@@ -315,6 +334,7 @@ __all__ = [
     "UnknownMessage",
     "UnknownOperator",
     "UnknownPolicy",
+    "UnknownSchedule",
     "UnrecordedCancellation",
     "UsageTotal",
     "When",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from agent_runtime.ports.clock import Clock
     from agent_runtime.ports.dispatcher import Dispatcher
     from agent_runtime.ports.feed import Projection
+    from agent_runtime.schedules.rules import Check
     from agent_runtime.settings import Settings
     from agent_runtime.values.retry_policy import RetryPolicy
     from llm_client.agent.agent import Agent
@@ -100,6 +101,7 @@ class KernelArguments(TypedDict, total=False):
     retry: RetryPolicy | None
     orchestration: OrchestrationConfig | None
     projections: Iterable[Projection]
+    checks: Iterable[Check] | Mapping[str, Check]
     worker: bool
 
 
@@ -131,6 +133,8 @@ class RuntimeKernel(Kernel):
         prices: What calls cost, and can cost at most, in jobs, whichever engine makes them; by default each engine's own.
         retry: What outages mean to jobs whose request and operator do not say; by default they are waited out for an hour.
         projections: What is kept up with the journals of all jobs, while this process executes.
+        checks: What schedules can ask before they fire: functions, or names and functions. A schedule with a check is looked after by
+            processes that have it.
         worker: Whether this process executes jobs, or only submits and follows them.
 
     Raises:
@@ -159,6 +163,7 @@ class RuntimeKernel(Kernel):
         retry: RetryPolicy | None = None,
         orchestration: OrchestrationConfig | None = None,
         projections: Iterable[Projection] = (),
+        checks: Iterable[Check] | Mapping[str, Check] = (),
         worker: bool = True,
     ) -> None:
         given = storage if not isinstance(storage, str) else None
@@ -184,6 +189,7 @@ class RuntimeKernel(Kernel):
             retry=retry,
             orchestration=orchestration,
             projections=projections,
+            checks=checks,
             worker=worker,
         )
 
@@ -231,6 +237,8 @@ class Runtime:
         retry: What outages mean to jobs whose request and operator do not say.
         orchestration: How far a job may spread.
         projections: What is kept up with the journals of all jobs, while this process executes.
+        checks: What schedules can ask before they fire: functions, or names and functions. A schedule with a check is looked after by
+            processes that have it.
         worker: Whether this process executes jobs, or only submits and follows them.
 
     Raises:
@@ -253,6 +261,7 @@ class Runtime:
         retry: RetryPolicy | None = None,
         orchestration: OrchestrationConfig | None = None,
         projections: Iterable[Projection] = (),
+        checks: Iterable[Check] | Mapping[str, Check] = (),
         worker: bool = True,
     ) -> None:
         from agent_runtime.settings import Settings, make_default_folder
@@ -275,6 +284,7 @@ class Runtime:
             retry=retry,
             orchestration=orchestration,
             projections=projections,
+            checks=checks,
             options=self.settings.kernel_options(),
             worker=worker,
         )

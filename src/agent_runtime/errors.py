@@ -6,6 +6,7 @@ AgentRuntimeError
 │   ├── UnknownAction
 │   ├── UnknownMessage
 │   ├── UnknownKey
+│   ├── UnknownSchedule
 │   ├── UnknownExecution
 │   ├── UnknownOperator
 │   ├── UnknownPolicy
@@ -105,6 +106,12 @@ class UnknownKey(InvalidInput):
     """There is no such API key."""
 
     code = "UNKNOWN_KEY"
+
+
+class UnknownSchedule(InvalidInput):
+    """There is no such schedule."""
+
+    code = "UNKNOWN_SCHEDULE"
 
 
 class UnknownExecution(InvalidInput):

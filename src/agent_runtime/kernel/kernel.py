@@ -42,6 +42,8 @@ from agent_runtime.kernel.answers import Answers
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.queue_credits import QueueCredits
 from agent_runtime.kernel.request import ExecutionRequest
+from agent_runtime.kernel.scheduled import KernelStarter
+from agent_runtime.kernel.schedules import ScheduleManager
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.keys.manager import ApiKeyManager
 from agent_runtime.ledger.ledger import Ledger
@@ -57,12 +59,13 @@ from agent_runtime.ports.feed import Projection
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.storage import Storage
 from agent_runtime.ports.trace_context import belonging_to
+from agent_runtime.schedules.rules import Check
 from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.content import content_aside
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import FAILURES, JobStatus
-from agent_runtime.values.message import InboxMessage
+from agent_runtime.values.message import InboxMessage, check_identity
 from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.completion_waiters import CompletionWaiters
@@ -70,6 +73,7 @@ from agent_runtime.worker.heartbeat import Heartbeat
 from agent_runtime.worker.live_text import LiveText
 from agent_runtime.worker.projectors import Projector, Projectors
 from agent_runtime.worker.ready_queue import ReadyQueue
+from agent_runtime.worker.scheduler import Scheduler
 from agent_runtime.worker.timers import TimerService
 from agent_runtime.worker.worker import Worker
 from llm_client.background import stopped
@@ -114,6 +118,8 @@ class Kernel:
         retry: What outages mean to jobs whose request and operator do not say.
         orchestration: How far a job may spread.
         projections: What is kept up with the journals of all jobs, while this process executes.
+        checks: What schedules can ask before they fire: functions, or names and functions. A schedule with a check is looked after by
+            processes that have it.
         erasers: Returns what keeps content of jobs beside the storage's own tables.
         worker: Whether this process executes jobs, or only submits and follows them.
     """
@@ -137,6 +143,7 @@ class Kernel:
         retry: RetryPolicy | None = None,
         orchestration: OrchestrationConfig | None = None,
         projections: Iterable[Projection] = (),
+        checks: Iterable[Check] | Mapping[str, Check] = (),
         erasers: Callable[[], Iterable[Eraser]] = tuple,
         worker: bool = True,
     ) -> None:
@@ -175,6 +182,7 @@ class Kernel:
             tools=_tools(tools, agent),
             dispatcher=dispatcher,
             projections=projections,
+            checks=_checks(checks),
         )
 
     def _assemble(
@@ -185,16 +193,13 @@ class Kernel:
         tools: dict[str, Tool],
         dispatcher: Dispatcher,
         projections: Iterable[Projection],
+        checks: Mapping[str, Check],
     ) -> None:
         """Put together what executes jobs."""
         heartbeat, ends = self._heartbeat(dispatcher), CompletionWaiters(self.storage)
         services = self._services(heartbeat, ends)
-        self.live = services.live
-        self.answers = Answers(self.storage)
-        channel = self.storage.live_channel
-        self._live_text = (
-            None if channel is None else LiveText(self.live, bus=self.bus, channel=channel, clock=self.clock)
-        )
+        self.live, self.answers = services.live, Answers(self.storage)
+        self._live_text = self._text_for_others()
         ready = ReadyQueue(
             self.storage,
             dispatcher,
@@ -216,6 +221,8 @@ class Kernel:
         timers = TimerService(
             self.storage, self.clock, sweep_interval=self.options.sweep_interval, ledger=self.ledger
         )
+        scheduler = self._scheduler(checks)
+        self.schedules = ScheduleManager(self.storage, self.clock, scheduler.wake)
         self._changes = ChangeRouter(
             self.storage,
             bus=self.bus,
@@ -231,11 +238,34 @@ class Kernel:
             executor=executor,
             dispatcher=dispatcher,
             timers=timers,
+            scheduler=scheduler,
             ready=ready,
             changes=self._changes,
             heartbeat=heartbeat,
             projectors=self._projectors(projections),
             wanted=self._wants_to_execute,
+        )
+
+    def _text_for_others(self) -> LiveText | None:
+        """Return what brings live text to readers in other processes, where something carries it."""
+        channel = self.storage.live_channel
+        if channel is None:
+            return None
+        return LiveText(self.live, bus=self.bus, channel=channel, clock=self.clock)
+
+    def _scheduler(self, checks: Mapping[str, Check]) -> Scheduler:
+        """Return what looks after schedules."""
+
+        async def execute(request: ExecutionRequest) -> str:
+            return (await self.execute(request)).job_id
+
+        return Scheduler(
+            self.storage,
+            self.clock,
+            holder=self.worker_id,
+            starter=KernelStarter(self.storage, jobs=self.jobs, inbox=self.inbox, execute=execute),
+            checks=checks,
+            sweep_interval=self.options.sweep_interval,
         )
 
     def _projectors(self, projections: Iterable[Projection]) -> Projectors:
@@ -574,6 +604,20 @@ class Kernel:
 
 def _guard(engine: ExecutionEngine | None, prices: PriceBook | None, belongings: Belongings) -> Guard:
     return Guard(prices, TokenEstimator() if engine is None else engine.estimator, belongings)
+
+
+def _checks(given: Iterable[Check] | Mapping[str, Check]) -> dict[str, Check]:
+    """Return checks by their names. Raises `InvalidInput` for a name that cannot be stored, or is given twice."""
+    if isinstance(given, Mapping):
+        checks = dict(given)
+    else:
+        listed = [(getattr(check, "__name__", type(check).__name__), check) for check in given]
+        checks = dict(listed)
+        if len(checks) < len(listed):
+            raise InvalidInput("two checks have one name")
+    for name in checks:
+        check_identity("check", name)
+    return checks
 
 
 def _tools(tools: Iterable[Tool | Callable[..., Any]], agent: Agent | None) -> dict[str, Tool]:

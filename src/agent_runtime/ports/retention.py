@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from agent_runtime.ports.audit import Note
 
-Forgettable = Literal["ledger", "actions", "policies", "messages", "keys"]
+Forgettable = Literal["ledger", "actions", "policies", "messages", "keys", "fires"]
 
 
 class Retention(Protocol):
@@ -21,7 +21,7 @@ class Retention(Protocol):
             what: `ledger`: entries, with or before their correction; what is added up later lacks them. `actions`:
                 answered questions that belong to no job. `policies`: versions that no job is kept of. `messages`: those
                 that were received by jobs which are gone or have succeeded; their keys are free again. `keys`: API keys that
-                were revoked or expired.
+                were revoked or expired. `fires`: times of schedules about which was decided.
             before: The moment.
             limit: How many at most, so that nobody waits long for this.
         """
@@ -80,6 +80,7 @@ class Retention(Protocol):
         """Put a pseudonym in the place of a person or a session of a scope, in what belongs to no job.
 
         That is: ledger entries, counters, and the mail of an inbox that is called like the person; their budgets go. The API keys by
-        which the person is named in this scope are revoked, which the trail is told. Returns how many rows.
+        which the person is named in this scope are revoked, and schedules on behalf of the person are removed, which the trail is told.
+        Returns how many rows.
         """
         ...

@@ -14,6 +14,7 @@ from agent_runtime.ports.keys import ApiKeys
 from agent_runtime.ports.live_channel import LiveChannel
 from agent_runtime.ports.readers import ActionLists, ActionReader, JobReader, LedgerReader, RuleReader
 from agent_runtime.ports.retention import Retention
+from agent_runtime.ports.schedules import Schedules
 from agent_runtime.ports.workers import Workers
 
 
@@ -32,6 +33,7 @@ class Storage(
     Feed,
     Audit,
     ApiKeys,
+    Schedules,
     Protocol,
 ):
     """Everything one database does for the runtime."""

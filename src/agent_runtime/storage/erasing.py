@@ -10,6 +10,7 @@ import orjson
 from agent_runtime.audit.chain import Salts, content_digest, data_digest
 from agent_runtime.ports.audit import Note
 from agent_runtime.ports.keys import REVOKED
+from agent_runtime.ports.schedules import REMOVED
 from agent_runtime.values.standing_budget import EACH
 
 EMPTIED: Final = frozenset(
@@ -27,12 +28,13 @@ EMPTIED: Final = frozenset(
             "actions",
             "action_tokens",
         ),
-        *("ledger", "budgets", "budget_counters", "api_keys"),
+        *("ledger", "budgets", "budget_counters", "api_keys", "schedules"),
     )
 )
 """The tables out of which a storage erases content and names."""
 KEPT: Final = {
     "runtime_audit": "ids, hashes, and who has erased what, or made and ended which API key",
+    "runtime_fires": "times and ids",
     "runtime_cursors": "names of projections and processes",
     "runtime_operators": "names of code",
     "runtime_policies": "rules, which are nobody's",
@@ -119,11 +121,22 @@ WHERE scope_id = {scope} AND principal_id = {value}
     "UPDATE runtime_api_keys SET created_by = {pseudonym} WHERE scope_id = {scope} AND created_by = {value}",
 )
 """The name of a key may say whose it is."""
+SCHEDULES_OF: Final = (
+    "SELECT schedule_id FROM runtime_schedules WHERE scope_id = {scope} AND principal_id = {value} ORDER BY 1"
+)
+NAMES_OF_SCHEDULES: Final = (
+    "UPDATE runtime_schedules SET created_by = {pseudonym} WHERE scope_id = {scope} AND created_by = {value}"
+)
 
 
 def revoked_by_erasure(key_ids: Sequence[str], pseudonym: str) -> list[Note]:
     """Return what the trail of a scope is told of the API keys of somebody who was erased."""
     return [Note(REVOKED, {"key_id": key_id, "by": None, "pseudonym": pseudonym}) for key_id in key_ids]
+
+
+def removed_by_erasure(schedule_id: str, pseudonym: str) -> Note:
+    """Return what the trail of a scope is told of a schedule on behalf of somebody who was erased."""
+    return Note(REMOVED, {"schedule_id": schedule_id, "by": None, "pseudonym": pseudonym})
 
 
 def digests(

@@ -12,8 +12,15 @@ from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
-from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, LEAST_VERSION, POOL_SIZE
-from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, MIGRATE, mapped, translated
+from agent_runtime.storage.postgres.connections import (
+    CONNECT_TIMEOUT,
+    DRIVER_ERRORS,
+    LEAST_VERSION,
+    MIGRATE,
+    POOL_SIZE,
+    mapped,
+    translated,
+)
 from agent_runtime.storage.postgres.tables import QUEUE_TABLE
 from agent_runtime.storage.postgres.values import encode
 

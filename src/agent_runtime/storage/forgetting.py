@@ -1,4 +1,4 @@
-"""What is forgotten: jobs to which no other refers, ledger entries, answered questions and policies of no job, API keys that have ended."""
+"""What is forgotten: jobs to which no other refers, ledger entries, answered questions and policies of no job, API keys that have ended, times of schedules."""
 
 from __future__ import annotations
 
@@ -41,6 +41,12 @@ DELETE FROM runtime_api_keys WHERE key_id IN (
   SELECT key_id FROM runtime_api_keys WHERE revoked_at < {before} OR expires_at < {before} LIMIT {limit}
 )
 """
+_FIRES: Final = """
+DELETE FROM runtime_fires WHERE (scope_id, schedule_id, due_at) IN (
+  SELECT scope_id, schedule_id, due_at FROM runtime_fires
+  WHERE decided_at < {before} AND outcome NOT IN ('pending', 'firing') ORDER BY decided_at LIMIT {limit}
+)
+"""
 _INBOXES: Final = """
 DELETE FROM runtime_inboxes WHERE unclaimed = 0 AND NOT EXISTS (
   SELECT 1 FROM runtime_messages m WHERE m.scope_id = runtime_inboxes.scope_id AND m.identity = runtime_inboxes.identity
@@ -64,6 +70,8 @@ def forget(what: Forgettable, *, dollar: bool) -> list[str]:
         return [_POLICIES.format(**places, **named)]
     if what == "keys":
         return [_KEYS.format(**places)]
+    if what == "fires":
+        return [_FIRES.format(**places)]
     if what == "messages":
         chosen = _MESSAGES.format(**places)
         used = "$1::timestamptz IS NOT NULL AND $2::int8 > 0" if dollar else "1"

@@ -507,6 +507,58 @@ api_keys = Table(
     Index("runtime_api_keys_by_scope", "scope_id", "key_id"),
 )
 
+schedules = Table(
+    "runtime_schedules",
+    metadata,
+    _required("scope_id", Text),
+    _required("schedule_id", Text),
+    _required("revision", BigInteger),
+    _required("timing", Json),
+    _required("rules", Json),
+    Column("principal_id", Text),
+    Column("check_name", Text),
+    _required("content", LargeBinary),
+    Column("next_due", Time),
+    Column("look_at", Time),
+    Column("holder", Text),
+    Column("last_id", Text),
+    Column("paused_at", Time),
+    _required("created_at", Time),
+    Column("created_by", Text),
+    _required("updated_at", Time),
+    PrimaryKeyConstraint("scope_id", "schedule_id", name="runtime_schedules_key"),
+    Index(
+        "runtime_schedules_due",
+        "look_at",
+        sqlite_where=text("look_at IS NOT NULL"),
+        postgresql_where=text("look_at IS NOT NULL"),
+    ),
+)
+
+fires = Table(
+    "runtime_fires",
+    metadata,
+    _required("scope_id", Text),
+    _required("schedule_id", Text),
+    _required("due_at", Time),
+    _required("last_due_at", Time),
+    _required("count", BigInteger),
+    _required("outcome", Text),
+    Column("reason", Text),
+    Column("decided_at", Time),
+    Column("started_id", Text),
+    PrimaryKeyConstraint("scope_id", "schedule_id", "due_at", name="runtime_fires_key"),
+    Index(
+        "runtime_fires_open",
+        "scope_id",
+        "schedule_id",
+        "due_at",
+        sqlite_where=text("outcome IN ('pending', 'firing')"),
+        postgresql_where=text("outcome IN ('pending', 'firing')"),
+    ),
+    Index("runtime_fires_decided", "decided_at"),
+)
+
 operators = Table(
     "runtime_operators",
     metadata,

@@ -62,7 +62,7 @@ async def vacuum_postgres(dsn: str, *, full: bool) -> None:
     """
     import asyncpg
 
-    from agent_runtime.storage.postgres.errors import mapped
+    from agent_runtime.storage.postgres.connections import mapped
 
     with mapped():
         connection = await asyncpg.connect(dsn, timeout=30.0)

@@ -43,6 +43,7 @@ from agent_runtime.testing.keys_contract import KeysContract
 from agent_runtime.testing.money_contract import MoneyContract
 from agent_runtime.testing.parts_contract import PartsContract
 from agent_runtime.testing.refusals_contract import RefusalsContract
+from agent_runtime.testing.schedules_contract import SchedulesContract
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
@@ -84,6 +85,7 @@ class StorageContract(
     AuditContract,
     ErasureContract,
     KeysContract,
+    SchedulesContract,
     PartsContract,
 ):
     """The suite."""

@@ -15,6 +15,7 @@ from agent_runtime.worker.heartbeat import Heartbeat
 from agent_runtime.worker.place import Place
 from agent_runtime.worker.projectors import Projectors
 from agent_runtime.worker.ready_queue import ReadyQueue
+from agent_runtime.worker.scheduler import Scheduler
 from agent_runtime.worker.timers import TimerService
 from llm_client.background import BackgroundLoop, Backoff, stopped
 from llm_client.logs import logger_of
@@ -36,6 +37,7 @@ class Worker:
         executor: Runs jobs.
         dispatcher: Brings them.
         timers: Looked after by whoever executes.
+        scheduler: Looks after schedules where jobs are executed.
         ready: Where jobs go that lose their owner.
         changes: Hears of commits.
         heartbeat: The worker's.
@@ -50,6 +52,7 @@ class Worker:
         executor: Executor,
         dispatcher: Dispatcher,
         timers: TimerService,
+        scheduler: Scheduler,
         ready: ReadyQueue,
         changes: ChangeRouter,
         heartbeat: Heartbeat,
@@ -62,6 +65,7 @@ class Worker:
         self._dispatcher = dispatcher
         self._queue = dispatcher if isinstance(dispatcher, SharedDispatcher) else None
         self._timers = timers
+        self._scheduler = scheduler
         self._projectors = projectors
         self._ready = ready
         self._changes = changes
@@ -128,7 +132,7 @@ class Worker:
             self._projectors.stop,
             self._changes.stop,
         )
-        steps = (self._drain, *loops, self._sign_off)
+        steps = (self._scheduler.stop, self._drain, *loops, self._sign_off)
         if not await stopped(*steps, seconds=seconds):
             logger.warning("stopping took longer than %g s; what is left is for other workers", seconds)
         self._changes.executes = False
@@ -159,6 +163,7 @@ class Worker:
         await self._free_blocked()
         await self._changes.sweep()
         self._timers.start()
+        self._scheduler.start()
         self._projectors.start()
 
     async def _free_blocked(self) -> None:

@@ -33,6 +33,7 @@ _NAMES: Final[Mapping[Forgettable, tuple[str, str]]] = {
     "policies": ("version of a policy", "versions of policies"),
     "messages": ("message", "messages"),
     "keys": ("API key", "API keys"),
+    "fires": ("time of a schedule", "times of schedules"),
 }
 """What is deleted beside jobs, by its option."""
 
@@ -78,6 +79,10 @@ def _days(context: click.Context, option: click.Parameter, value: str | None) ->
 @click.option(
     "--keys-older-than", "keys", callback=_days, metavar="DAYS",
     help="Delete API keys that were revoked or expired so long ago.",
+)  # fmt: skip
+@click.option(
+    "--fires-older-than", "fires", callback=_days, metavar="DAYS",
+    help="Delete what became of times of schedules so long ago.",
 )  # fmt: skip
 @click.option(
     "--call-logs", "folders", multiple=True, type=click.Path(exists=True, file_okay=False), metavar="FOLDER",

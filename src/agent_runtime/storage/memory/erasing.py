@@ -7,8 +7,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from agent_runtime.storage.erasing import is_about, kept_of, renamed, revoked_by_erasure
+from agent_runtime.storage.erasing import (
+    is_about,
+    kept_of,
+    removed_by_erasure,
+    renamed,
+    revoked_by_erasure,
+)
 from agent_runtime.storage.memory.journal import note_in_trail
+from agent_runtime.storage.memory.schedules import drop_schedule
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.budget import LedgerEntry
 from agent_runtime.values.message import Address, InboxMessage
@@ -107,6 +114,18 @@ def erase_names(
         address = Address(scope_id, principal_id)
         count += _forget_mail(state, lambda message: message.address == address)
         _forget_inboxes(state, {address})
+    return count
+
+
+def erase_schedules(state: State, scope_id: str, principal_id: str, pseudonym: str, at: datetime) -> int:
+    """Remove the schedules on behalf of a person, and put a pseudonym in the place of the person in all others of the scope."""
+    count = 0
+    for key, schedule in sorted(state.schedules.items()):
+        if key[0] == scope_id and schedule.principal_id == principal_id:
+            count += drop_schedule(state, key, at, removed_by_erasure(key[1], pseudonym))
+        elif key[0] == scope_id and schedule.created_by == principal_id:
+            state.schedules[key] = replace(schedule, created_by=pseudonym)
+            count += 1
     return count
 
 

@@ -24,6 +24,8 @@ def forget(state: State, what: Forgettable, before: datetime, limit: int) -> int
             return _forget_messages(state, before, limit)
         case "keys":
             return _forget_keys(state, before, limit)
+        case "fires":
+            return _forget_fires(state, before, limit)
 
 
 def _forget_entries(state: State, before: datetime, limit: int) -> int:
@@ -76,6 +78,19 @@ def _forget_messages(state: State, before: datetime, limit: int) -> int:
             old.append(message.message_id)
     old = old[:limit]
     state.mail.forget(old)
+    return len(old)
+
+
+def _forget_fires(state: State, before: datetime, limit: int) -> int:
+    """Forget times of schedules about which was decided."""
+    old = [
+        (key, due_at)
+        for key, log in state.fires.items()
+        for due_at, fire in log.items()
+        if fire.decided_at is not None and fire.decided_at < before and not fire.outcome.is_open
+    ][:limit]
+    for key, due_at in old:
+        del state.fires[key][due_at]
     return len(old)
 
 

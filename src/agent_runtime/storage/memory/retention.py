@@ -12,7 +12,13 @@ from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.retention import Forgettable
 from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.erasing import digests
-from agent_runtime.storage.memory.erasing import empty_jobs, erase_keys, erase_names, forget_beside
+from agent_runtime.storage.memory.erasing import (
+    empty_jobs,
+    erase_keys,
+    erase_names,
+    erase_schedules,
+    forget_beside,
+)
 from agent_runtime.storage.memory.forgetting import forget
 from agent_runtime.storage.memory.journal import note_in_trail
 from agent_runtime.storage.memory.state import State
@@ -120,4 +126,5 @@ class Retention:
         count = erase_names(self._state, scope_id, principal_id, session_id, pseudonym)
         if principal_id is None:
             return count
-        return count + erase_keys(self._state, scope_id, principal_id, pseudonym, self.clock.now())
+        person = (self._state, scope_id, principal_id, pseudonym, self.clock.now())
+        return count + erase_keys(*person) + erase_schedules(*person)

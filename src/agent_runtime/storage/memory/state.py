@@ -17,6 +17,7 @@ from agent_runtime.ports.commit import Commit, Signal, StoredPolicy, Timer
 from agent_runtime.ports.feed import Cursor
 from agent_runtime.ports.inbox import MOST_WOKEN, mailed_inboxes
 from agent_runtime.ports.keys import StoredKey
+from agent_runtime.ports.schedules import Fire, StoredSchedule
 from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.storage.memory.job_table import JobTable, Line, in_order, is_ready
 from agent_runtime.storage.memory.mail import Mail
@@ -85,6 +86,10 @@ class State:
     budgets: dict[str, Budget] = field(default_factory=dict)
     policies: dict[tuple[str, str], StoredPolicy] = field(default_factory=dict)
     api_keys: dict[str, StoredKey] = field(default_factory=dict)
+    schedules: dict[tuple[str, str], StoredSchedule] = field(default_factory=dict)
+    """By scope and name."""
+    fires: dict[tuple[str, str], dict[datetime, Fire]] = field(default_factory=dict)
+    """The logs of schedules, by the first time of each entry."""
     mail: Mail = field(default_factory=Mail)
     workers: dict[str, WorkerRecord] = field(default_factory=dict)
     listed: dict[tuple[str, str], datetime] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from agent_runtime.storage.memory.journal import Audit, JournalReader
 from agent_runtime.storage.memory.keys import ApiKeys
 from agent_runtime.storage.memory.ledger import LedgerReader, RuleReader
 from agent_runtime.storage.memory.retention import Retention
+from agent_runtime.storage.memory.schedules import Schedules
 from agent_runtime.storage.memory.state import State
 from agent_runtime.storage.memory.workers import Workers
 from agent_runtime.storage.turns import Rotation
@@ -45,6 +46,7 @@ class MemoryStorage(
     Feed,
     Audit,
     ApiKeys,
+    Schedules,
 ):
     """Storage that lives as long as the object."""
 

@@ -15,8 +15,7 @@ from agent_runtime.ports.change_notifier import OnChange
 from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.ports.live_channel import OnText
 from agent_runtime.storage.notifications import Notifications
-from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
-from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, mapped
+from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, DRIVER_ERRORS, Connections, mapped
 from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 

@@ -21,8 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import asyncpg
 
 from agent_runtime.errors import StorageError
-from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections, is_closed
-from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, mapped
+from agent_runtime.storage.postgres.connections import (
+    CONNECT_TIMEOUT,
+    DRIVER_ERRORS,
+    Connections,
+    is_closed,
+    mapped,
+)
 from llm_client.logs import logger_of
 
 if TYPE_CHECKING:

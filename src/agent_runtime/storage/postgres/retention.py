@@ -16,6 +16,7 @@ from agent_runtime.storage.forgetting import forget
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.journal import extend_trail
+from agent_runtime.storage.postgres.schedules import drop_schedule
 from agent_runtime.storage.postgres.values import from_json, from_text, to_json, to_text
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ _REVOKE_KEYS: Final = erasing.REVOKE_KEYS.format(scope="$1", value="$2", at="$3"
 _NAMES_OF_KEYS: Final = tuple(
     statement.format(scope="$1", value="$2", pseudonym="$3::text") for statement in erasing.NAMES_OF_KEYS
 )
+_SCHEDULES_OF: Final = erasing.SCHEDULES_OF.format(scope="$1", value="$2")
+_NAMES_OF_SCHEDULES: Final = erasing.NAMES_OF_SCHEDULES.format(scope="$1", value="$2", pseudonym="$3::text")
 
 
 class Retention:
@@ -140,7 +143,8 @@ class Retention:
             for statement in _MAIL_OF_PERSON if principal_id is not None else ():
                 count += _rows(await connection.execute(statement, scope, to_text(principal_id or "")))
             if principal_id is not None:
-                count += await _erase_keys(connection, scope_id, principal_id, pseudonym, self.clock.now())
+                person = (connection, scope_id, principal_id, pseudonym, self.clock.now())
+                count += await _erase_keys(*person) + await _erase_schedules(*person)
             return count
 
         return await self._connections.change(rename)
@@ -155,6 +159,18 @@ async def _erase_keys(
     await extend_trail(connection, scope_id, at, (), erasing.revoked_by_erasure(revoked, pseudonym))
     done = [await connection.execute(statement, *whose, pseudonym) for statement in _NAMES_OF_KEYS]
     return sum(map(_rows, done))
+
+
+async def _erase_schedules(
+    connection: Connection, scope_id: str, principal_id: str, pseudonym: str, at: datetime
+) -> int:
+    """Remove the schedules on behalf of a person, and put a pseudonym in the place of the person in all others of the scope."""
+    whose = (to_text(scope_id), to_text(principal_id))
+    found = [from_text(row[0]) for row in await connection.fetch(_SCHEDULES_OF, *whose)]
+    for schedule_id in found:
+        note = erasing.removed_by_erasure(schedule_id, pseudonym)
+        await drop_schedule(connection, scope_id, schedule_id, at, note)
+    return len(found) + _rows(await connection.execute(_NAMES_OF_SCHEDULES, *whose, pseudonym))
 
 
 async def _rename_ledger(connection: Connection, found: Sequence[Any], pseudonym: str) -> int:

@@ -39,7 +39,9 @@ _NUMBERS: Final = {
     "progress": "float8",
     **dict.fromkeys(("uncertain", "is_failure", "ends_with_failure"), "bool"),
     **dict.fromkeys(("content", "link", "audit_head", "audit_salt", "head"), "bytea"),
-    **dict.fromkeys(("fence", "last_seq", "seq", "number", "cost_units", "duration_ms"), "int8"),
+    **dict.fromkeys(
+        ("fence", "last_seq", "seq", "number", "cost_units", "duration_ms", "revision", "count"), "int8"
+    ),
     **dict.fromkeys((name for name in LEDGER if name.endswith("_tokens")), "int8"),
 }
 SIGNAL: Final[Columns] = {

@@ -29,6 +29,7 @@ from agent_runtime.storage.postgres.ledger import LedgerReader, RuleReader
 from agent_runtime.storage.postgres.locks import ExecutorLock
 from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, DrainOperation
 from agent_runtime.storage.postgres.retention import Retention
+from agent_runtime.storage.postgres.schedules import Schedules
 from agent_runtime.storage.postgres.tables import check_tables, create_tables
 from agent_runtime.storage.postgres.workers import Workers
 from agent_runtime.storage.postgres.writer import Writer
@@ -64,6 +65,7 @@ class PostgresStorage(
     Feed,
     Audit,
     ApiKeys,
+    Schedules,
 ):
     """Storage in a database that any number of processes share.
 

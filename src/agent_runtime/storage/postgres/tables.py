@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from agent_runtime.errors import InvalidInput, SchemaMismatch
 from agent_runtime.storage.migrations import HEAD, REVISIONS, VERSION_TABLE, unknown_schema
-from agent_runtime.storage.postgres.connections import Connections
-from agent_runtime.storage.postgres.errors import MIGRATE, mapped
+from agent_runtime.storage.postgres.connections import MIGRATE, Connections, mapped
 from agent_runtime.storage.postgres.locks import change_tables
 
 if TYPE_CHECKING:

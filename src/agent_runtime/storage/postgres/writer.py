@@ -17,8 +17,14 @@ from agent_runtime.errors import AgentRuntimeError, StorageClosed, StorageError
 from agent_runtime.storage.ends import Ends
 from agent_runtime.storage.handed import deliver
 from agent_runtime.storage.postgres import statements as sql
-from agent_runtime.storage.postgres.connections import Connections
-from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, Unreachable, is_conflict, is_lost, translated
+from agent_runtime.storage.postgres.connections import (
+    DRIVER_ERRORS,
+    Connections,
+    Unreachable,
+    is_conflict,
+    is_lost,
+    translated,
+)
 from agent_runtime.storage.postgres.locked_rows import LockedRows, Needs
 from agent_runtime.storage.postgres.operations import CommitOperation, Operation
 from agent_runtime.storage.postgres.transaction import append, learn, lock, write

@@ -20,6 +20,7 @@ from agent_runtime.storage.json_columns import read_json
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.journal import extend_trail
 from agent_runtime.storage.sqlite.reader import Reader
+from agent_runtime.storage.sqlite.schedules import drop_schedule
 from agent_runtime.storage.sqlite.values import from_json, from_time
 from agent_runtime.storage.sqlite.writer import Writer
 
@@ -49,6 +50,11 @@ _REVOKE_KEYS: Final = erasing.REVOKE_KEYS.format(at=":at", scope=":scope", value
 _NAMES_OF_KEYS: Final = tuple(
     statement.format(scope=":scope", value=":value", pseudonym=":pseudonym")
     for statement in erasing.NAMES_OF_KEYS
+)
+
+_SCHEDULES_OF: Final = erasing.SCHEDULES_OF.format(scope=":scope", value=":value")
+_NAMES_OF_SCHEDULES: Final = erasing.NAMES_OF_SCHEDULES.format(
+    scope=":scope", value=":value", pseudonym=":pseudonym"
 )
 
 
@@ -175,7 +181,8 @@ class Retention:
             for statement in _MAIL_OF_PERSON if principal_id is not None else ():
                 count += db.execute(statement, {"scope": scope_id, "value": principal_id}).rowcount
             if principal_id is not None:
-                count += _erase_keys(db, scope_id, principal_id, pseudonym, self.clock.now())
+                person = (db, scope_id, principal_id, pseudonym, self.clock.now())
+                count += _erase_keys(*person) + _erase_schedules(*person)
             return count
 
         return await self._writer.run(rename)
@@ -197,3 +204,14 @@ def _erase_keys(
     revoked = sorted(key_id for (key_id,) in db.execute(_REVOKE_KEYS, whose).fetchall())
     extend_trail(db, scope_id, at, (), erasing.revoked_by_erasure(revoked, pseudonym))
     return sum(db.execute(statement, whose).rowcount for statement in _NAMES_OF_KEYS)
+
+
+def _erase_schedules(
+    db: sqlite3.Connection, scope_id: str, principal_id: str, pseudonym: str, at: datetime
+) -> int:
+    """Remove the schedules on behalf of a person, and put a pseudonym in the place of the person in all others of the scope."""
+    whose = {"scope": scope_id, "value": principal_id, "pseudonym": pseudonym}
+    found = [schedule_id for (schedule_id,) in db.execute(_SCHEDULES_OF, whose).fetchall()]
+    for schedule_id in found:
+        drop_schedule(db, scope_id, schedule_id, at, erasing.removed_by_erasure(schedule_id, pseudonym))
+    return len(found) + db.execute(_NAMES_OF_SCHEDULES, whose).rowcount

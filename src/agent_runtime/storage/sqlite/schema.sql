@@ -254,6 +254,20 @@ CREATE TABLE runtime_events (
 	CONSTRAINT runtime_events_place UNIQUE (job_id, seq)
 );
 CREATE UNIQUE INDEX runtime_events_commit ON runtime_events (commit_id) WHERE commit_id IS NOT NULL;
+CREATE TABLE runtime_fires (
+	scope_id TEXT NOT NULL, 
+	schedule_id TEXT NOT NULL, 
+	due_at BIGINT NOT NULL, 
+	last_due_at BIGINT NOT NULL, 
+	count BIGINT NOT NULL, 
+	outcome TEXT NOT NULL, 
+	reason TEXT, 
+	decided_at BIGINT, 
+	started_id TEXT, 
+	CONSTRAINT runtime_fires_key PRIMARY KEY (scope_id, schedule_id, due_at)
+);
+CREATE INDEX runtime_fires_decided ON runtime_fires (decided_at);
+CREATE INDEX runtime_fires_open ON runtime_fires (scope_id, schedule_id, due_at) WHERE outcome IN ('pending', 'firing');
 CREATE TABLE runtime_inboxes (
 	scope_id TEXT NOT NULL, 
 	identity TEXT NOT NULL, 
@@ -395,6 +409,26 @@ CREATE TABLE runtime_receivers (
 	CONSTRAINT runtime_receivers_once UNIQUE (job_id, operation_id)
 );
 CREATE INDEX runtime_receivers_of_inbox ON runtime_receivers (scope_id, identity, id);
+CREATE TABLE runtime_schedules (
+	scope_id TEXT NOT NULL, 
+	schedule_id TEXT NOT NULL, 
+	revision BIGINT NOT NULL, 
+	timing TEXT NOT NULL, 
+	rules TEXT NOT NULL, 
+	principal_id TEXT, 
+	check_name TEXT, 
+	content BLOB NOT NULL, 
+	next_due BIGINT, 
+	look_at BIGINT, 
+	holder TEXT, 
+	last_id TEXT, 
+	paused_at BIGINT, 
+	created_at BIGINT NOT NULL, 
+	created_by TEXT, 
+	updated_at BIGINT NOT NULL, 
+	CONSTRAINT runtime_schedules_key PRIMARY KEY (scope_id, schedule_id)
+);
+CREATE INDEX runtime_schedules_due ON runtime_schedules (look_at) WHERE look_at IS NOT NULL;
 CREATE TABLE runtime_signals (
 	id INTEGER NOT NULL, 
 	signal_id TEXT NOT NULL, 

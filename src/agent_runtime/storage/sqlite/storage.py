@@ -31,6 +31,7 @@ from agent_runtime.storage.sqlite.keys import ApiKeys
 from agent_runtime.storage.sqlite.ledger import LedgerReader, RuleReader
 from agent_runtime.storage.sqlite.reader import Reader
 from agent_runtime.storage.sqlite.retention import Retention
+from agent_runtime.storage.sqlite.schedules import Schedules
 from agent_runtime.storage.sqlite.values import (
     event_record,
 )
@@ -59,6 +60,7 @@ class SQLiteStorage(
     Feed,
     Audit,
     ApiKeys,
+    Schedules,
 ):
     """Storage in a file. One process at a time executes jobs; any number submit, watch and resolve.
 

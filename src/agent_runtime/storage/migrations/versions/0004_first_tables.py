@@ -393,6 +393,47 @@ def upgrade() -> None:
     )
     op.create_index("runtime_api_keys_by_scope", "runtime_api_keys", ["scope_id", "key_id"])
     op.create_table(
+        "runtime_schedules",
+        sa.Column("scope_id", sa.Text, nullable=False),
+        sa.Column("schedule_id", sa.Text, nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False),
+        sa.Column("timing", Json, nullable=False),
+        sa.Column("rules", Json, nullable=False),
+        sa.Column("principal_id", sa.Text),
+        sa.Column("check_name", sa.Text),
+        sa.Column("content", sa.LargeBinary, nullable=False),
+        sa.Column("next_due", Time),
+        sa.Column("look_at", Time),
+        sa.Column("holder", sa.Text),
+        sa.Column("last_id", sa.Text),
+        sa.Column("paused_at", Time),
+        sa.Column("created_at", Time, nullable=False),
+        sa.Column("created_by", sa.Text),
+        sa.Column("updated_at", Time, nullable=False),
+        sa.PrimaryKeyConstraint("scope_id", "schedule_id", name="runtime_schedules_key"),
+    )
+    _partial_index("runtime_schedules_due", "runtime_schedules", ["look_at"], "look_at IS NOT NULL")
+    op.create_table(
+        "runtime_fires",
+        sa.Column("scope_id", sa.Text, nullable=False),
+        sa.Column("schedule_id", sa.Text, nullable=False),
+        sa.Column("due_at", Time, nullable=False),
+        sa.Column("last_due_at", Time, nullable=False),
+        sa.Column("count", sa.BigInteger, nullable=False),
+        sa.Column("outcome", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text),
+        sa.Column("decided_at", Time),
+        sa.Column("started_id", sa.Text),
+        sa.PrimaryKeyConstraint("scope_id", "schedule_id", "due_at", name="runtime_fires_key"),
+    )
+    _partial_index(
+        "runtime_fires_open",
+        "runtime_fires",
+        ["scope_id", "schedule_id", "due_at"],
+        "outcome IN ('pending', 'firing')",
+    )
+    op.create_index("runtime_fires_decided", "runtime_fires", ["decided_at"])
+    op.create_table(
         "runtime_operators",
         sa.Column("queue", sa.Text, nullable=False),
         sa.Column("operator", sa.Text, nullable=False),
@@ -602,6 +643,8 @@ def downgrade() -> None:
         "runtime_waits",
         "runtime_workers",
         "runtime_operators",
+        "runtime_fires",
+        "runtime_schedules",
         "runtime_api_keys",
         "runtime_timers",
         "runtime_signals",
