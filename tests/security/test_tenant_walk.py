@@ -18,7 +18,17 @@ import httpx2
 import pytest
 from fastapi.routing import APIRoute
 
-from agent_runtime import ActionSpec, Budget, OperatorContext, Permission, PolicyEngine, Role, RuntimeKernel
+from agent_runtime import (
+    ActionSpec,
+    Budget,
+    ExecutionRequest,
+    OperatorContext,
+    Permission,
+    PolicyEngine,
+    Role,
+    RuntimeKernel,
+    Timing,
+)
 from agent_runtime.server import create_app
 from agent_runtime.server.access import HEALTH, OPEN
 from support.identity_provider import IdentityProvider
@@ -35,6 +45,7 @@ BODIES: Mapping[str, Any] = {
     "POST /v1/actions/{action_id}/resolve": {"resolution": {"confirmed": True}},
     "POST /v1/policies/explain": {"action": "tool", "name": "x"},
     "PUT /v1/budgets": {"scope_id": "acme", "max_cost_daily": "1000000"},
+    "PUT /v1/schedules/{schedule_id}": {"timing": {"every": 3600}, "job": {"operator": "ask"}},
     "POST /v1/keys": {"name": "x", "role": "viewer"},
     "POST /v1/session": {"key": "ark_x_y"},
     "POST /v1/ag-ui/{operator}": {"threadId": "t", "runId": "r", "messages": []},
@@ -43,8 +54,12 @@ BODIES: Mapping[str, Any] = {
 UNSCOPED = frozenset({"GET /v1/session", "GET /v1/operators"})
 """What is about the caller alone, or about the code that workers have: no tenant's."""
 ENDLESS = frozenset({"/v1/events", "/v1/ag-ui/ask"})
-EVERYBODYS = re.compile("{operator}")
-"""What is named in a path and belongs to no tenant."""
+EVERYBODYS = re.compile("{operator}|(?<=^PUT /v1/schedules/){schedule_id}")
+"""What is named in a path and belongs to no tenant, or is made under this name in the caller's own scope."""
+BY_QUERY = frozenset(
+    {"PUT /v1/schedules/{schedule_id}", "POST /v1/schedules/pause", "POST /v1/schedules/resume"}
+)
+"""What makes or changes something of the scope that its query names."""
 MAKES: frozenset[str] = frozenset(
     {
         "POST /v1/jobs",
@@ -133,6 +148,11 @@ async def belongings(service: Service) -> dict[str, str]:
         items = (await acme.get("/v1/actions")).json()["items"]
     budget = Budget(scope_id="acme", name=MARK, max_cost_daily="5")
     await service.kernel.ledger.save_budget(budget)
+    await service.kernel.schedules.put(
+        "beat",
+        ExecutionRequest(operator="ask", input=MARK, scope_id="acme", tags={"mark": MARK}),
+        Timing(cron="@yearly"),
+    )
     key, _ = await service.kernel.keys.create(name=MARK, role=Role.VIEWER, scope_id="acme")
     asked = logged_call(scope_id="acme", prompt=MARK, principal_id=MARK)
     await write(service.kernel.storage, [asked])
@@ -142,14 +162,14 @@ async def belongings(service: Service) -> dict[str, str]:
         "key_id": key.key_id,
         "execution_id": job["job_id"],
         "call_id": asked.id,
-        "operator": "ask",
+        "schedule_id": "beat",
     }
 
 
 async def call(
     client: httpx2.AsyncClient, name: str, ids: Mapping[str, str], **headers: str
 ) -> httpx2.Response:
-    method, path = name.split(" ")
+    method, path = EVERYBODYS.sub("ask", name).split(" ")
     wanted = re.findall(r"{(\w+)", path)
     assert set(wanted) <= set(ids), f"{name}: give the first tenant one of these, in `belongings`"
     for each in wanted:
@@ -214,6 +234,8 @@ async def test_another_tenant_finds_nothing_anywhere(
             elif name in MAKES:
                 said = {**BODIES[name], **params}
                 problem_in(await rival.request(method, path, json=said, params=params), 403)
+            elif name in BY_QUERY:
+                problem_in(await rival.request(method, path, json=BODIES.get(name, {}), params=params), 403)
         for cursor in (ids["job_id"], ids["action_id"], json.dumps(["acme", "x"])):
             for name in PERMISSIONS:
                 if name.startswith("GET") and "{" not in name:
@@ -231,6 +253,7 @@ async def stored(service: Service) -> tuple[Any, ...]:
         [job for job in jobs if job.scope_id == "acme"],
         await storage.list_actions(scope_id="acme"),
         await storage.standing_budgets(),
+        await storage.list_schedules("acme"),
         [key for key in await service.kernel.keys.list(scope_id="acme") if key.name == MARK],
     )
 
@@ -279,6 +302,10 @@ async def test_a_persons_key_acts_for_that_person_alone(service: Service) -> Non
         problem_in(as_bob, 403)
         own = await ann.post("/v1/jobs", json={"operator": "ask"})
         assert own.json()["principal_id"] == "ann"
+        beat = {"timing": {"every": 3600}, "job": {"operator": "ask", "principal_id": "bob"}}
+        problem_in(await ann.put("/v1/schedules/hers", json=beat), 403)
+        hers = await ann.put("/v1/schedules/hers", json={**beat, "job": {"operator": "ask"}})
+        assert (hers.json()["principal_id"], hers.json()["created_by"]) == ("ann", "ann")
         answer = {"resolution": {"confirmed": True}, "resolved_by": "bob"}
         problem_in(await ann.post(f"/v1/actions/{ids['action_id']}/resolve", json=answer), 403)
     async with service.client(await service.key(Role.ADMIN, "acme")) as program:

@@ -1,4 +1,4 @@
-"""A client of the service: jobs, questions, budgets, costs, keys and logs over HTTP, for asynchronous and for ordinary code.
+"""A client of the service: jobs, questions, schedules, budgets, costs, keys and logs over HTTP, for asynchronous and for ordinary code.
 
 It needs no extra: neither the service nor a database is on its side.
 """
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agent_runtime.client.ledger import AsyncLedger
     from agent_runtime.client.messages import AsyncMessages
     from agent_runtime.client.policies import AsyncPolicies
+    from agent_runtime.client.schedules import AsyncSchedules
     from agent_runtime.client.texts import AnswerTexts
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "AsyncLedger",
     "AsyncMessages",
     "AsyncPolicies",
+    "AsyncSchedules",
     "Client",
 ]
 
@@ -49,6 +51,7 @@ __getattr__, __dir__ = lazy_names(
         "ledger": "AsyncLedger",
         "messages": "AsyncMessages",
         "policies": "AsyncPolicies",
+        "schedules": "AsyncSchedules",
         "texts": "AnswerTexts",
     },
 )

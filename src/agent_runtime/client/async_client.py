@@ -19,6 +19,7 @@ from agent_runtime.client.ledger import AsyncLedger
 from agent_runtime.client.messages import AsyncMessages
 from agent_runtime.client.models import Caller, Event, Executed, Health, Overview, Worker
 from agent_runtime.client.policies import AsyncPolicies
+from agent_runtime.client.schedules import AsyncSchedules
 from agent_runtime.client.sending import Sender
 from agent_runtime.errors import AgentRuntimeError, InvalidInput
 from agent_runtime.values.checks import check_seconds, check_whole
@@ -32,7 +33,7 @@ class AsyncClient:
 
     A request that was refused because there were too many (429) is sent again, after as long as the service says. So is one whose connection
     was lost or that was answered with a 502, 503 or 504, if doing it twice does no harm: whatever reads, a submission and a message, which
-    have a key for that, a cancellation, and what stores a budget.
+    have a key for that, a cancellation, and what stores a budget or a schedule.
 
     Args:
         url: Where the service is.
@@ -47,6 +48,7 @@ class AsyncClient:
         jobs: Submit, find, follow, stop and retry.
         messages: Send.
         actions: Questions to people.
+        schedules: What is started by cron, by interval or once.
         budgets: The ceilings.
         ledger: What was spent.
         policies: What the rules would decide.
@@ -79,6 +81,7 @@ class AsyncClient:
         self.jobs = AsyncJobs(sender)
         self.messages = AsyncMessages(sender)
         self.actions = AsyncActions(sender)
+        self.schedules = AsyncSchedules(sender)
         self.budgets = AsyncBudgets(sender)
         self.ledger = AsyncLedger(sender)
         self.policies = AsyncPolicies(sender)

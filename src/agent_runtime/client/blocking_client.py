@@ -16,6 +16,7 @@ from agent_runtime.client.keys import AsyncKeys
 from agent_runtime.client.ledger import AsyncLedger
 from agent_runtime.client.messages import AsyncMessages
 from agent_runtime.client.policies import AsyncPolicies
+from agent_runtime.client.schedules import AsyncSchedules
 
 
 class Jobs(Blocking[AsyncJobs]):
@@ -46,6 +47,20 @@ class Actions(Blocking[AsyncActions]):
     get = waited(AsyncActions.get)
     resolve = waited(AsyncActions.resolve)
     cancel = waited(AsyncActions.cancel)
+
+
+class Schedules(Blocking[AsyncSchedules]):
+    """Schedules."""
+
+    put = waited(AsyncSchedules.put)
+    list = one_by_one(AsyncSchedules.list)
+    get = waited(AsyncSchedules.get)
+    delete = waited(AsyncSchedules.delete)
+    pause = waited(AsyncSchedules.pause)
+    resume = waited(AsyncSchedules.resume)
+    pause_all = waited(AsyncSchedules.pause_all)
+    resume_all = waited(AsyncSchedules.resume_all)
+    fires = one_by_one(AsyncSchedules.fires)
 
 
 class Budgets(Blocking[AsyncBudgets]):
@@ -112,6 +127,7 @@ class Client(Blocking[AsyncClient]):
         self.jobs = Jobs(part.jobs)
         self.messages = Messages(part.messages)
         self.actions = Actions(part.actions)
+        self.schedules = Schedules(part.schedules)
         self.budgets = Budgets(part.budgets)
         self.ledger = Ledger(part.ledger)
         self.policies = Policies(part.policies)

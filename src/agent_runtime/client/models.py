@@ -114,29 +114,19 @@ class ChatMessage(Sent):
 Messages = Annotated[list[ChatMessage], at_most(MAX_MESSAGES, "messages")]
 
 
-class NewJob(Sent):
-    """A job to run: a `prompt` (or `messages`) for the default agent, or an `operator` with its `input`."""
-
-    model_config = for_example(
-        operator="ship", input={"order": 17}, tags={"team": "support"}, budgets={"max_cost": "0.50"}
-    )
+class JobRequest(Sent):
+    """What a job is to do: a `prompt` (or `messages`) for the default agent, or an `operator` with its `input`."""
 
     operator: str | None = Field(default=None, description="Its name; the default agent if none is given.")
     prompt: str | None = None
     messages: Messages | None = Field(default=None, description="A conversation, instead of a prompt.")
     input: Json = Field(default=None, description="Any JSON value, for the operator.")
-    scope_id: str | None = Field(
-        default=None, description="For keys for all scopes alone; a key's own otherwise."
-    )
     principal_id: str | None = Field(default=None, description="On whose behalf.")
     session_id: str | None = None
     run_id: str | None = None
     identity: str | None = Field(default=None, description="Whose messages the job receives.")
     budgets: RunBudget | None = None
     policy: PolicyName | None = None
-    retry_failed: bool = Field(
-        default=False, description="Retry the job of this key if it has ended without success."
-    )
     deadline_seconds: float | None = Field(
         default=None, description="After this long the job is timed out, waits included."
     )
@@ -144,6 +134,21 @@ class NewJob(Sent):
     queue: str = "default"
     metadata: dict[str, Json] = Field(default_factory=dict)
     tags: Tags = Field(default_factory=dict)
+
+
+class NewJob(JobRequest):
+    """A job to run: a `prompt` (or `messages`) for the default agent, or an `operator` with its `input`."""
+
+    model_config = for_example(
+        operator="ship", input={"order": 17}, tags={"team": "support"}, budgets={"max_cost": "0.50"}
+    )
+
+    scope_id: str | None = Field(
+        default=None, description="For keys for all scopes alone; a key's own otherwise."
+    )
+    retry_failed: bool = Field(
+        default=False, description="Retry the job of this key if it has ended without success."
+    )
     idempotency_key: str | None = Field(default=None, description="As the header `Idempotency-Key`.")
 
 

@@ -38,6 +38,7 @@ from agent_runtime.time_zones import load_zones
 from agent_runtime.values.checks import can_be_id, check_text, check_time, check_whole
 from agent_runtime.values.context import DEFAULT_SCOPE
 from agent_runtime.values.message import check_identity
+from llm_client.turns import aside
 
 MAX_PAGE: Final = 1000
 """Schedules, or times, that one look returns at most."""
@@ -150,7 +151,7 @@ class ScheduleManager:
         if check is not None:
             check_identity("check", check)
         by = None if by is None else check_text("by", by)
-        content = dump_started(starts)
+        content = await aside(dump_started, starts)
         await load_zones([timing.timezone])
         now = self._clock.now()
         wanted = StoredSchedule(
@@ -272,7 +273,7 @@ class ScheduleManager:
 
     async def get(self, schedule_id: str, *, scope_id: str = DEFAULT_SCOPE) -> Schedule:
         """Return a schedule. Raises `UnknownSchedule`."""
-        return Schedule.of(await self._get(scope_id, schedule_id))
+        return await aside(Schedule.of, await self._get(scope_id, schedule_id))
 
     async def list(
         self, *, scope_id: str | None = None, after: tuple[str, str] = ("", ""), limit: int = 100

@@ -34,6 +34,7 @@ from agent_runtime.server.routes import (
     metrics,
     overview,
     policies,
+    schedules,
     session,
 )
 
@@ -46,6 +47,7 @@ _ROUTERS = (
     events,
     ag_ui,
     actions,
+    schedules,
     budgets,
     ledger,
     policies,

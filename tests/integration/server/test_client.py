@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import os
 import random
 import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -20,7 +21,9 @@ import pytest
 
 from agent_runtime import (
     ActionSpec,
+    ExecutionRequest,
     IdempotencyConflict,
+    InvalidInput,
     JobCancelled,
     JobFailed,
     KernelOptions,
@@ -29,11 +32,21 @@ from agent_runtime import (
     Role,
     RuntimeKernel,
     ServiceError,
+    Timing,
     UnknownAction,
     UnknownExecution,
     UnknownJob,
+    UnknownSchedule,
 )
-from agent_runtime.client import AnswerTexts, AsyncClient, Client, async_client, key_models, models
+from agent_runtime.client import (
+    AnswerTexts,
+    AsyncClient,
+    Client,
+    async_client,
+    key_models,
+    models,
+    schedule_models,
+)
 from agent_runtime.client.blocking import Blocking
 from agent_runtime.client.jobs import JobFields
 from agent_runtime.client.resource import Resource
@@ -388,6 +401,67 @@ async def first(listed: Callable[[], Any]) -> Any:
             async for one in listed():
                 return one
             await asyncio.sleep(0.01)
+
+
+async def test_schedules_are_put_looked_at_paused_and_removed(service: Service) -> None:
+    hourly = schedule_models.NewSchedule(
+        timing=schedule_models.ScheduleTiming(cron="30 9 * * *", timezone="Europe/Berlin"),
+        rules=schedule_models.ScheduleRules(max_per_day=40),
+        job=schedule_models.ScheduledJob(operator="echo", input={"secret": "sauce"}, tags={"a": "b"}),
+    )
+    once = schedule_models.NewSchedule(
+        timing=schedule_models.ScheduleTiming(at=datetime.now(UTC) + timedelta(seconds=0.3)),
+        message=schedule_models.ScheduledMessage(to="desk", message={"tick": 1}),
+    )
+    async with AsyncClient(service.url, await service.key(Role.ADMIN, None)) as client:
+        put = await client.schedules.put("sweep", hourly, scope_id="acme")
+        assert (put.operator, put.rules, put.tags) == ("echo", {"max_per_day": 40}, {"a": "b"})
+        assert await client.schedules.put("sweep", hourly, scope_id="acme") == put
+        await client.schedules.put("tick", once, scope_id="acme")
+        listed = [one async for one in client.schedules.list(limit=1)]
+        assert [(one.schedule_id, one.content, one.to) for one in listed] == [
+            ("sweep", None, None),
+            ("tick", None, "desk"),
+        ]
+        shown = [one.content async for one in client.schedules.list(scope_id="acme", content=True)]
+        assert shown == [{"secret": "sauce"}, {"tick": 1}]
+
+        fire = await first(lambda: client.schedules.fires("tick", scope_id="acme"))
+        assert fire.count == 1
+        paused = await client.schedules.pause("sweep", scope_id="acme")
+        assert paused.paused_at is not None
+        assert (await client.schedules.get("sweep", scope_id="acme")).upcoming == []
+        assert await client.schedules.resume_all(scope_id="acme") == 1
+        assert await client.schedules.pause_all(scope_id="rival") == 0
+        found = await client.schedules.get("sweep", scope_id="acme", upcoming=3, content=True)
+        assert found.upcoming is not None
+        assert (len(found.upcoming), found.upcoming[0]) == (3, found.next_due)
+        assert found.content == {"secret": "sauce"}
+
+        await client.schedules.delete("sweep", scope_id="acme")
+        for ask in (client.schedules.get, client.schedules.pause, client.schedules.delete):
+            with pytest.raises(UnknownSchedule):
+                await ask("sweep", scope_id="acme")
+        with pytest.raises(InvalidInput, match="exactly one"):
+            await client.schedules.put("x", schedule_models.NewSchedule(timing=hourly.timing))
+
+
+async def test_a_page_of_schedules_is_short_however_long_their_inputs_are(service: Service) -> None:
+    for number in range(20):
+        request = ExecutionRequest(operator="echo", input=os.urandom(100_000).hex())
+        await service.kernel.schedules.put(f"long-{number:02}", request, Timing(cron="@yearly"))
+    async with (
+        service.client(await service.key(Role.VIEWER, "default")) as raw,
+        AsyncClient(service.url, await service.key(Role.VIEWER, "default")) as client,
+    ):
+        for content in (False, True):
+            page = await raw.get("/v1/schedules", params={"content": content, "limit": 500})
+            assert len(page.content) < 100_000
+            names = [one.schedule_id async for one in client.schedules.list(content=content, limit=500)]
+            assert names == [f"long-{number:02}" for number in range(20)]
+        assert page.json()["items"][0]["left_out"] == ["content"]
+        for cursor in ("x", "[1, 2]", '["a"]', '["a", "\\u0000"]'):
+            assert (await raw.get("/v1/schedules", params={"cursor": cursor})).status_code == 422
 
 
 async def test_logs_are_read_added_up_and_deleted(service: Service, client: AsyncClient) -> None:

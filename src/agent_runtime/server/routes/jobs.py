@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypedDict, Unpack
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import AwareDatetime
@@ -32,6 +32,14 @@ ScopeParameter = Annotated[
     str | None,
     Query(max_length=512, description="For keys for all scopes; other keys have one of their own."),
 ]
+
+
+class Once(TypedDict, total=False):
+    """What is said of a job that is started once."""
+
+    idempotency_key: str | None
+    traceparent: str | None
+    retry_failed: bool
 
 
 @router.post("/jobs", status_code=202, response_model=schemas.Job)
@@ -69,29 +77,47 @@ async def _told(kernel: Kernel, job: JobRecord, request: Request | None = None) 
 def _request_of(
     new: schemas.NewJob, caller: Caller, key: str | None, traceparent: str | None
 ) -> ExecutionRequest:
+    return request_of(
+        new,
+        caller,
+        caller.acts_in(new.scope_id),
+        idempotency_key=key,
+        traceparent=traceparent,
+        retry_failed=new.retry_failed,
+    )
+
+
+def request_of(
+    new: schemas.JobRequest, caller: Caller, scope_id: str, **once: Unpack[Once]
+) -> ExecutionRequest:
+    """Return what is asked of the runtime.
+
+    Args:
+        new: What the job is to do.
+        caller: Who asks, and for whom.
+        scope_id: Whose the job is.
+        once: What is said of a job that is started once.
+    """
     messages = None if new.messages is None else [message.to_message() for message in new.messages]
+    policy = new.policy
     return ExecutionRequest(
         prompt=new.prompt,
         messages=messages,
         operator=new.operator,
         input=new.input,
-        scope_id=caller.acts_in(new.scope_id),
+        scope_id=scope_id,
         principal_id=caller.acts_for(new.principal_id),
         session_id=new.session_id,
         run_id=new.run_id,
         identity=new.identity,
         budgets=None if new.budgets is None else new.budgets.to_spec(),
-        policy_ref=None
-        if new.policy is None
-        else PolicyRef(name=new.policy.name, version=new.policy.version),
-        idempotency_key=key,
-        traceparent=traceparent,
-        retry_failed=new.retry_failed,
+        policy_ref=None if policy is None else PolicyRef(name=policy.name, version=policy.version),
         deadline_seconds=new.deadline_seconds,
         priority=new.priority,
         queue=new.queue,
         metadata=new.metadata,
         tags=new.tags,
+        **once,
     )
 
 
