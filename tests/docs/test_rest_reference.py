@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_runtime import RuntimeKernel
-from agent_runtime.client import key_models, models
+from agent_runtime.client import key_models, models, schedule_models
 from agent_runtime.server import create_app
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def test_every_example_is_one() -> None:
     found = 0
     for name, schema in create_app(RuntimeKernel()).openapi()["components"]["schemas"].items():
         for example in schema.get("examples", ()):
-            found_in = models if hasattr(models, name) else key_models
+            found_in = next(one for one in (models, key_models, schedule_models) if hasattr(one, name))
             getattr(found_in, name).model_validate(example)
             found += 1
     assert found > 8
