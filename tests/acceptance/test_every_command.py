@@ -21,7 +21,7 @@ from support.cli import BOUND, CommandLine
 from support.commands import Commands
 from support.kernels import kernel, pending, status_becomes
 
-pytestmark = pytest.mark.timeout(BOUND * 2)
+pytestmark = pytest.mark.timeout(BOUND * 5)
 TEXT = "日本 – ❤ \x1b[31m"
 """Neither Latin-1 nor a terminal should be given this as it is."""
 NARROW = {"COLUMNS": "40", "NO_COLOR": "1", "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "latin-1"}
