@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(BOUND * 5)
 
 ROOT = Path(__file__).parents[2]
 EVERY_SECOND = Timing(every=1.0)
-ALL = ScheduleRules(catch_up="all", overlap="parallel", cap=1000)
+ALL = ScheduleRules(catch_up="all", overlap="parallel", cap=500)
 
 
 @contextmanager

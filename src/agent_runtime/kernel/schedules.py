@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from agent_runtime.errors import InvalidInput, StorageError, UnknownSchedule
+from agent_runtime.errors import ConfigurationError, InvalidInput, StorageError, UnknownSchedule
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.kernel.scheduled import ScheduledMessage, Started, dump_started, load_started
 from agent_runtime.ports.audit import Note
@@ -44,6 +45,10 @@ MAX_PAGE: Final = 1000
 """Schedules, or times, that one look returns at most."""
 MAX_SCHEDULES: Final = 10_000
 """Schedules of one scope."""
+MAX_NAME_BYTES: Final = 460
+"""Bytes of a schedule's name: the keys under which it starts something have its due times as well."""
+_FIRST: Final = 2**40
+"""Below it is the first revision of a schedule. It is drawn by lot, so that nobody takes a schedule for the one of its name that was removed."""
 _TRIES: Final = 20
 """How often a change is made anew when somebody else's comes first."""
 _TICK: Final = timedelta(microseconds=1)
@@ -93,7 +98,9 @@ class Schedule:
 class _Change(Protocol):
     """Makes the next revision of a schedule; `None` leaves it as it is."""
 
-    def __call__(self, seen: StoredSchedule, now: datetime) -> tuple[StoredSchedule, list[Fire]] | None: ...
+    def __call__(
+        self, seen: StoredSchedule, now: datetime
+    ) -> Awaitable[tuple[StoredSchedule, list[Fire]] | None]: ...
 
 
 @after_the_journal()
@@ -142,7 +149,7 @@ class ScheduleManager:
             ResultNotSerializable: The input is not made of JSON values.
             ContentTooLarge: It is too large.
         """
-        check_identity("schedule_id", schedule_id)
+        _check_name(schedule_id)
         scope = _scope_of(starts, scope_id)
         if not isinstance(timing, Timing):
             raise InvalidInput("a schedule's timing is a Timing")
@@ -157,6 +164,7 @@ class ScheduleManager:
         wanted = StoredSchedule(
             scope_id=scope,
             schedule_id=schedule_id,
+            revision=1 + secrets.randbelow(_FIRST),
             timing=timing.to_json(),
             rules=(rules or ScheduleRules()).to_json(),
             principal_id=starts.principal_id if isinstance(starts, ExecutionRequest) else None,
@@ -182,14 +190,16 @@ class ScheduleManager:
                 return Schedule.of(wanted)
         same = ("timing", "rules", "principal_id", "check_name", "content")
 
-        def changed(seen: StoredSchedule, now: datetime) -> tuple[StoredSchedule, list[Fire]] | None:
+        async def changed(seen: StoredSchedule, now: datetime) -> tuple[StoredSchedule, list[Fire]] | None:
             values = {name: getattr(wanted, name) for name in same}
             if all(getattr(seen, name) == value for name, value in values.items()):
                 return None
-            next_due = seen.next_due if seen.timing == wanted.timing else wanted.next_due
-            if next_due is None and seen.timing != wanted.timing:
-                raise InvalidInput("timing: it is never due")
-            return replace(seen, **values, next_due=next_due, look_at=now, holder=None), []
+            next_due, passed = seen.next_due, list[Fire]()
+            if seen.timing != wanted.timing:
+                next_due, passed = wanted.next_due, await _left_behind(seen, now)
+                if next_due is None:
+                    raise InvalidInput("timing: it is never due")
+            return replace(seen, **values, next_due=next_due, look_at=now, holder=None), passed
 
         return await self._change(wanted.scope_id, wanted.schedule_id, CHANGED, by, changed)
 
@@ -207,11 +217,11 @@ class ScheduleManager:
         Raises:
             UnknownSchedule: There is none of this name in this scope.
         """
-        waiting = await self._schedules.open_fires(_text("scope_id", scope_id), schedule_id, limit=MAX_PAGE)
 
-        def paused(seen: StoredSchedule, now: datetime) -> tuple[StoredSchedule, list[Fire]] | None:
+        async def paused(seen: StoredSchedule, now: datetime) -> tuple[StoredSchedule, list[Fire]] | None:
             if seen.paused_at is not None:
                 return None
+            waiting = await self._schedules.open_fires(scope_id, schedule_id, limit=MAX_PAGE)
             skipped = [
                 replace(fire, outcome=FireOutcome.SKIPPED, reason="it was paused", decided_at=now)
                 for fire in waiting
@@ -232,10 +242,10 @@ class ScheduleManager:
         """
         await load_zones([(await self.get(schedule_id, scope_id=scope_id)).timing.timezone])
 
-        def resumed(seen: StoredSchedule, now: datetime) -> tuple[StoredSchedule, list[Fire]] | None:
+        async def resumed(seen: StoredSchedule, now: datetime) -> tuple[StoredSchedule, list[Fire]] | None:
             if seen.paused_at is None:
                 return None
-            next_due, passed = _passed(seen, now)
+            next_due, passed = _passed(seen, now, FireOutcome.SKIPPED, "it was paused")
             return replace(seen, paused_at=None, next_due=next_due, look_at=next_due, holder=None), passed
 
         return await self._change(scope_id, schedule_id, RESUMED, by, resumed)
@@ -338,7 +348,7 @@ class ScheduleManager:
         by = None if by is None else check_text("by", by)
         for _ in range(_TRIES):
             seen, now = await self._get(scope_id, schedule_id), self._clock.now()
-            made = change(seen, now)
+            made = await change(seen, now)
             if made is None:
                 return Schedule.of(seen)
             changed = replace(made[0], revision=seen.revision + 1, updated_at=now)
@@ -349,8 +359,21 @@ class ScheduleManager:
         raise StorageError("others have changed the schedule too often meanwhile")
 
 
-def _passed(seen: StoredSchedule, now: datetime) -> tuple[datetime | None, list[Fire]]:
-    """Return when a schedule that was paused is due next, and its times that have passed meanwhile."""
+async def _left_behind(seen: StoredSchedule, now: datetime) -> list[Fire]:
+    """Return the times of a timing that is given up that nobody has decided about."""
+    try:
+        await load_zones([Timing.from_json(seen.timing).timezone])
+    except (InvalidInput, ConfigurationError):  # it cannot be read here: nobody knows its times
+        return []
+    if seen.paused_at is not None:
+        return _passed(seen, now, FireOutcome.SKIPPED, "it was paused")[1]
+    return _passed(seen, now, FireOutcome.MISSED, "its timing was changed")[1]
+
+
+def _passed(
+    seen: StoredSchedule, now: datetime, outcome: FireOutcome, reason: str
+) -> tuple[datetime | None, list[Fire]]:
+    """Return when a schedule is due next, and its times that have passed, with one outcome for all."""
     timing = Timing.from_json(seen.timing)
     if seen.next_due is None or seen.next_due > now:
         return seen.next_due, []
@@ -364,8 +387,8 @@ def _passed(seen: StoredSchedule, now: datetime) -> tuple[datetime | None, list[
         due_at=first,
         last_due_at=last,
         count=count_within(timing, seen.next_due, end),
-        outcome=FireOutcome.SKIPPED,
-        reason="it was paused",
+        outcome=outcome,
+        reason=reason,
         decided_at=now,
     )
     return next_after(timing, now), [passed]
@@ -379,6 +402,12 @@ def _scope_of(starts: Started, scope_id: str | None) -> str:
     if scope_id not in (None, starts.scope_id):
         raise InvalidInput("a schedule and the job it starts are of one scope")
     return starts.scope_id
+
+
+def _check_name(value: str) -> None:
+    check_identity("schedule_id", value)
+    if len(value.encode()) > MAX_NAME_BYTES:
+        raise InvalidInput(f"schedule_id is a text of 1 to {MAX_NAME_BYTES} bytes")
 
 
 def _text(name: str, value: str) -> str:

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, Protocol
 
 from agent_runtime.errors import (
     AgentRuntimeError,
     ConfigurationError,
     ExecutorBusy,
+    IdempotencyConflict,
     InboxFull,
     QueueFull,
     StorageError,
@@ -21,11 +23,12 @@ from agent_runtime.errors import (
 )
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.schedules import Fire, FireOutcome, Schedules, StoredSchedule
-from agent_runtime.schedules.planning import plan
+from agent_runtime.schedules.planning import MAX_CAP, plan
 from agent_runtime.schedules.rules import Check, DueTime, ScheduleRules
 from agent_runtime.schedules.timing import Timing
 from agent_runtime.time_zones import load_zones, zone
 from llm_client.logs import logger_of
+from llm_client.tools.threads import call_in_thread
 
 logger = logger_of(__name__)
 
@@ -134,7 +137,7 @@ class ScheduleTurn:
 
     async def _open(self) -> Sequence[Fire]:
         return await self._schedules.open_fires(
-            self._schedule.scope_id, self._schedule.schedule_id, limit=2 * self._rules.cap
+            self._schedule.scope_id, self._schedule.schedule_id, limit=2 * MAX_CAP
         )
 
     def _planned(self, now: datetime) -> list[Fire]:
@@ -184,6 +187,12 @@ class ScheduleTurn:
             started = await self._starter.start(self._schedule, fire.due_at)
         except StorageError:
             raise
+        except IdempotencyConflict as error:  # who was overtaken has started what the schedule was before
+            begun = await self._starter.started(self._schedule, fire.due_at)
+            if begun is None:
+                self._end(fire, FireOutcome.SKIPPED, f"it was refused: {error.code}")
+                return True
+            started = begun
         except _LATER as error:
             now = self._clock.now()
             if now - fire.due_at > timedelta(seconds=max(self._rules.window, self._rules.grace)):
@@ -265,11 +274,11 @@ class ScheduleTurn:
 def day_of(moment: datetime, timezone: str) -> datetime:
     """Return when the day of a moment has begun in a time zone whose file was read."""
     local = moment.astimezone(zone(timezone))
-    return local.replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
+    return local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(UTC)
 
 
 async def _answer(check: Check, asked: DueTime) -> bool:
     if inspect.iscoroutinefunction(check):
         return bool(await check(asked))
-    answer = await asyncio.to_thread(check, asked)
+    answer = await call_in_thread(partial(check, asked), {}, f"check-{asked.schedule_id}")
     return bool(await answer if inspect.isawaitable(answer) else answer)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from agent_runtime.errors import StorageError
@@ -19,6 +21,8 @@ logger = logger_of(__name__)
 AT_ONCE: Final = 32
 """Schedules that one process looks after at the same time."""
 RETRY_SECONDS: Final = 1.0
+PUT_OFF_SECONDS: Final = 10.0
+"""How long a schedule is left alone that cannot be looked after: however many they are, others come first meanwhile."""
 STOP_SECONDS: Final = 2.0
 """How long what is under way may take when the process stops."""
 
@@ -111,4 +115,15 @@ class Scheduler:
             await asyncio.sleep(RETRY_SECONDS)
         except Exception:
             logger.exception("schedule %r cannot be looked after; it is tried again", schedule.schedule_id)
-            await asyncio.sleep(RETRY_SECONDS)
+            await self._put_off(schedule)
+
+    async def _put_off(self, schedule: StoredSchedule) -> None:
+        """Look at a schedule later, unless somebody has changed it; a process of another version may know what to do."""
+        look_at = self._clock.now() + timedelta(seconds=PUT_OFF_SECONDS)
+        later = replace(schedule, revision=schedule.revision + 1, look_at=look_at, holder=None)
+        try:
+            if await self._schedules.replace_schedule(later):
+                return
+        except StorageError as error:
+            logger.warning("schedule %r is left to the next look: %s", schedule.schedule_id, error)
+        await asyncio.sleep(RETRY_SECONDS)
