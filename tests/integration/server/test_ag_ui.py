@@ -341,6 +341,35 @@ async def test_answers_that_are_none_end_the_run_with_an_error_and_the_job_waits
         assert page.outcome == {"type": "success"}
 
 
+@pytest.mark.parametrize("first", ["resolved", "cancelled"])
+async def test_somebody_elses_question_is_neither_answered_nor_withdrawn_nor_is_another_one_beside_it(
+    first: str,
+) -> None:
+    async def both(context: OperatorContext, given: Any) -> Any:
+        async def asked(**more: Any) -> Any:
+            return (await context.action(ActionSpec(type="input", payload={}, **more))).resolution
+
+        return await context.gather(asked(), asked(approvers=("boss",)))
+
+    kernel = RuntimeKernel(operators={"both": both})
+    async with served(kernel) as service, service.client(await service.key()) as client:
+        page = Page(client, "both")
+        await page.run("run-1")
+        [mine] = page.outcome["interrupts"]
+        bosses = next(each for each in await kernel.actions.list_pending() if each.approvers is not None)
+        seq = mine["id"].rpartition("@")[2]
+        events = await page.run(
+            "run-2",
+            resume=[
+                {"interruptId": mine["id"], "status": first, "payload": "a"},
+                {"interruptId": f"{bosses.action_id}@{seq}", "status": "cancelled"},
+            ],
+        )
+        assert [event["type"] for event in events] == ["RUN_STARTED", "RUN_ERROR"]
+        assert events[-1]["code"] == "INVALID_INPUT"
+        assert len(await kernel.actions.list_pending()) == 2
+
+
 async def test_questions_that_are_asked_at_once_are_answered_at_once_or_not_at_all() -> None:
     async with (
         served(RuntimeKernel(operators=OPERATORS)) as service,

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from agent_runtime.actions.argument_schema import problems_of
+from agent_runtime.actions.votes import voter_of
 from agent_runtime.errors import InvalidInput, UnknownAction
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.server.access import Caller
@@ -88,6 +89,9 @@ async def answered(kernel: Kernel, run: Run, caller: Caller, scope_id: str | Non
     missing = [each for each in await open_questions(kernel, job_id, caller) if each.action_id not in answers]
     if missing:
         raise InvalidInput(f"every open question is answered at once; {missing[0].action_id} is not")
+    for action in actions:
+        if action.is_pending:  # somebody else's is not withdrawn either, nor is one answered beside it
+            voter_of(action, caller.person)
     said = [(action, _resolution(action, answers[action.action_id])) for action in actions]
     for action, resolution in said:
         if action.is_pending:
