@@ -27,6 +27,9 @@ from agent_runtime import (
     NondeterminismError,
     OperatorContext,
     Role,
+    ScheduledMessage,
+    ScheduleRules,
+    Timing,
 )
 from agent_runtime.ports.commit import Commit
 from agent_runtime.storage.sqlite import SQLiteStorage
@@ -111,7 +114,17 @@ async def fill(path: Path) -> dict[str, str]:
         )
         await made("FAILED", "fail", "failed", principal_id="ann", session_id="s1", metadata={"a": [1, TEXT]})
         await made("ASKING", "ask", "waiting_action", identity="desk", deadline_seconds=900_000)
+        for scope, name, timing in (
+            ("acme", "daily", Timing(cron="30 9 * * *", timezone="Europe/Berlin")),
+            ("default", "tick", Timing(every=864_000)),
+            ("twins1", "a", Timing(cron="@yearly")),
+            ("twins2", "a", Timing(cron="@yearly")),
+        ):
+            request = ExecutionRequest(operator="op", input={"text": TEXT}, scope_id=scope)
+            await k.schedules.put(name, request, timing, rules=ScheduleRules(max_per_day=3))
         for twin in "12":
+            message = ScheduledMessage(identity="desk", body=TEXT)
+            await k.schedules.put(f"twin{twin}", message, Timing(cron="@yearly"))
             for name in ("WAITING", "ANSWERED", "CHOSEN"):
                 await made(f"{name}{twin}", "ask", "waiting_action")
             await made(f"BROKEN{twin}", "fail", "failed")
@@ -287,6 +300,21 @@ READS: Sequence[Sequence[str]] = [
     ("costs", "--job", "DONE", "--scope", "other"),
     ("costs", "--job", "nobody"),
     ("costs", "--scope", "acme", "--since", "2026-11-02", "--until", "2026-11-03"),
+    ("schedules", "list"),
+    ("schedules", "list", "--json", "--scope", "acme"),
+    ("schedules", "list", "--limit", "1"),
+    ("schedules", "show", "daily", "--scope", "acme"),
+    ("schedules", "show", "daily", "--scope", "acme", "--json"),
+    ("schedules", "show", "tick"),
+    ("schedules", "show", "nobody"),
+    ("schedules", "log", "tick"),
+    ("schedules", "log", "tick", "--json"),
+    ("schedules", "log", "nobody"),
+    ("schedules", "next", "--limit", "3"),
+    ("schedules", "next", "--json", "--scope", "acme"),
+    ("schedules", "pause"),
+    ("schedules", "pause", "nobody"),
+    ("schedules", "remove", "nobody"),
     ("keys", "list", "--all"),
     ("keys", "list", "--limit", "1", "--scope", "acme"),
     ("keys", "revoke", "nobody"),
@@ -347,6 +375,11 @@ CHANGES: Sequence[Sequence[str]] = [
     ("actions", "resolve", "ANSWERED{twin}-ASKS", "--json", '{"choice": "red"}', "--by", "ann"),
     ("actions", "resolve", "ANSWERED{twin}-ASKS", "--choice", "blue"),
     ("actions", "resolve", "CHOSEN{twin}-ASKS", "--choice", "blue", "--reason", "nicer", "--by", "ann"),
+    ("schedules", "pause", "twin{twin}"),
+    ("schedules", "resume", "twin{twin}"),
+    ("schedules", "pause", "--all", "--scope", "twins{twin}"),
+    ("schedules", "resume", "--all", "--scope", "twins{twin}"),
+    ("schedules", "remove", "twin{twin}"),
     ("send", "desk{twin}", '{"a": 1}', "--scope", "acme", "--dedupe-key", "k"),
     ("send", "desk{twin}", '{"a": 1}', "--scope", "acme", "--dedupe-key", "k"),
     ("send", "desk{twin}", "2", "--scope", "acme"),

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 
-from agent_runtime import ActionSpec, ExecutionRequest, OperatorContext, Role
+from agent_runtime import ActionSpec, ExecutionRequest, OperatorContext, Role, Timing
 from agent_runtime.cli.entry import commands
 from agent_runtime.observability import LLMCallLogger
 from agent_runtime.storage.sqlite import SQLiteStorage
@@ -24,6 +24,8 @@ from support.kernels import kernel, pending, status_becomes
 pytestmark = pytest.mark.timeout(BOUND * 5)
 TEXT = "日本 – ❤ \x1b[31m"
 """Neither Latin-1 nor a terminal should be given this as it is."""
+NAME = "日本"
+"""Of a schedule."""
 NARROW = {"COLUMNS": "40", "NO_COLOR": "1", "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "latin-1"}
 OWN = f"""
 from agent_runtime import Runtime, Settings
@@ -107,6 +109,11 @@ def given(path: tuple[str, ...]) -> list[str]:
             ("projections", "drop"): [TEXT],
             ("prune",): ["--older-than", "9000"],
             ("run",): ["--app", "own:make", "hi"],
+            ("schedules", "log"): [NAME],
+            ("schedules", "pause"): [NAME],
+            ("schedules", "remove"): [NAME],
+            ("schedules", "resume"): [NAME],
+            ("schedules", "show"): [NAME],
             ("send",): ["somebody", '"hi"'],
             ("serve",): ["--app", "nowhere:app"],
             ("worker",): ["--app", "nowhere:app"],
@@ -153,6 +160,7 @@ async def fill(path: Path) -> dict[str, str]:
         waits = await k.execute(ExecutionRequest(operator="op", input="ask"))
         await status_becomes(waits, "waiting_action")
         name = TEXT.replace("\x1b", "\u202e")
+        await k.schedules.put(NAME, ExecutionRequest(operator="op", input=TEXT), Timing(cron="@yearly"))
         rotated, revoked = [
             (await k.keys.create(name=name, role=Role.VIEWER, scope_id=name, principal_id=name))[0]
             for _ in range(2)
@@ -205,6 +213,9 @@ CHANGES = {
     ("jobs", "retry"),
     ("jobs", "unblock"),
     ("projections", "drop"),
+    ("schedules", "remove"),
+    ("schedules", "resume"),
+    ("schedules", "show"),
 }
 """What has been done by the first of several."""
 

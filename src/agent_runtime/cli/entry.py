@@ -72,6 +72,11 @@ _COMMANDS = {
     ),
     "prune": ("agent_runtime.cli.commands.prune", "prune", "delete jobs that ended long ago"),
     "run": ("agent_runtime.cli.commands.run", "run", "run an agent on a prompt, as a durable job"),
+    "schedules": (
+        "agent_runtime.cli.commands.schedules",
+        "schedules",
+        "list, show, pause, resume and remove schedules",
+    ),
     "send": ("agent_runtime.cli.commands.send", "send", "send a message to an identity"),
     "serve": ("agent_runtime.cli.commands.serve", "serve", "serve jobs over HTTP"),
     "trust": ("agent_runtime.cli.commands.trust", "trust", "agree to the settings file of a folder"),

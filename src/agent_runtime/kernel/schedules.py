@@ -51,6 +51,7 @@ _FIRST: Final = 2**40
 """Below it is the first revision of a schedule. It is drawn by lot, so that nobody takes a schedule for the one of its name that was removed."""
 _TRIES: Final = 20
 """How often a change is made anew when somebody else's comes first."""
+_UNKNOWN: Final = "no schedule has this name, or none of this scope"
 _TICK: Final = timedelta(microseconds=1)
 
 
@@ -279,7 +280,7 @@ class ScheduleManager:
         note = Note(REMOVED, {"schedule_id": schedule_id, "by": None if by is None else check_text("by", by)})
         name, at = _text("schedule_id", schedule_id), self._clock.now()
         if not await self._schedules.drop_schedule(_text("scope_id", scope_id), name, at=at, note=note):
-            raise UnknownSchedule
+            raise UnknownSchedule(_UNKNOWN)
 
     async def get(self, schedule_id: str, *, scope_id: str = DEFAULT_SCOPE) -> Schedule:
         """Return a schedule. Raises `UnknownSchedule`."""
@@ -338,7 +339,7 @@ class ScheduleManager:
         if can_be_id(schedule_id):
             found = await self._schedules.get_schedule(scope, schedule_id)
         if found is None:
-            raise UnknownSchedule
+            raise UnknownSchedule(_UNKNOWN)
         return found
 
     async def _change(

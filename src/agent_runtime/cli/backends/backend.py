@@ -15,6 +15,7 @@ from agent_runtime.values.standing_budget import Budget, BudgetStatus
 from llm_client.json_text import JsonValue
 
 if TYPE_CHECKING:
+    from agent_runtime.client.schedule_models import Fire, Schedule
     from agent_runtime.kernel.request import ExecutionRequest, ExecutionResult
     from agent_runtime.ledger.totals import UsageTotal
 
@@ -159,6 +160,42 @@ class Budgets(Protocol):
         ...
 
 
+class Schedules(Protocol):
+    """What is started by cron, by interval or once; a scope that is not given is that of whoever asks, or of a list all of them."""
+
+    async def list(self, *, scope_id: str | None, limit: int) -> Sequence[Schedule]:
+        """Return schedules by scope and name."""
+        ...
+
+    async def get(self, schedule_id: str, *, scope_id: str | None, upcoming: int) -> Schedule:
+        """Return a schedule with what it starts, and its next due times. Raises `UnknownSchedule`."""
+        ...
+
+    async def fires(self, schedule_id: str, *, scope_id: str | None, limit: int) -> Sequence[Fire]:
+        """Return what became of a schedule's times, the newest first. Raises `UnknownSchedule`."""
+        ...
+
+    async def pause(self, schedule_id: str, *, scope_id: str | None) -> Schedule:
+        """Let a schedule fire no more. Raises `UnknownSchedule`."""
+        ...
+
+    async def resume(self, schedule_id: str, *, scope_id: str | None) -> Schedule:
+        """Let a schedule fire again. Raises `UnknownSchedule`."""
+        ...
+
+    async def pause_all(self, *, scope_id: str | None) -> int:
+        """Pause all; return how many were not paused."""
+        ...
+
+    async def resume_all(self, *, scope_id: str | None) -> int:
+        """Resume all; return how many were paused."""
+        ...
+
+    async def remove(self, schedule_id: str, *, scope_id: str | None) -> None:
+        """Remove a schedule. Raises `UnknownSchedule`."""
+        ...
+
+
 class Keys(Protocol):
     """API keys."""
 
@@ -236,6 +273,11 @@ class Backend(Protocol):
     @property
     def budgets(self) -> Budgets:
         """The stored budgets."""
+        ...
+
+    @property
+    def schedules(self) -> Schedules:
+        """What is started by cron, by interval or once."""
         ...
 
     @property

@@ -30,6 +30,7 @@ from llm_client.json_text import JsonValue
 if TYPE_CHECKING:
     from agent_runtime.app import RuntimeKernel
     from agent_runtime.cli.database import Stored
+    from agent_runtime.client.schedule_models import Fire, Schedule
     from agent_runtime.kernel.request import ExecutionRequest, ExecutionResult
     from agent_runtime.keys.manager import ApiKeyManager
     from agent_runtime.ledger.totals import UsageTotal
@@ -200,6 +201,82 @@ class DatabaseBudgets:
         await (await self._database.kernel()).ledger.change_budgets(save=save, delete=delete)
 
 
+class DatabaseSchedules:
+    """Schedules of a database."""
+
+    def __init__(self, database: OpenDatabase) -> None:
+        self._database = database
+
+    async def list(self, *, scope_id: str | None, limit: int) -> Sequence[Schedule]:
+        """Return schedules by scope and name."""
+        from agent_runtime.client.schedule_models import Schedule
+
+        schedules = (await self._database.kernel()).schedules
+        found: list[Schedule] = []
+        after = ("", "")
+        while len(found) < limit:
+            most = min(_PAGE, limit - len(found))
+            page = await schedules.list(scope_id=scope_id, after=after, limit=most)
+            found += [Schedule.of(one) for one in page]
+            if len(page) < most:
+                break
+            after = (page[-1].scope_id, page[-1].schedule_id)
+        return found
+
+    async def get(self, schedule_id: str, *, scope_id: str | None, upcoming: int) -> Schedule:
+        """Return a schedule, and its next due times."""
+        from agent_runtime.client.schedule_models import Schedule
+
+        schedules, scope = (await self._database.kernel()).schedules, scope_id or DEFAULT_SCOPE
+        found = await schedules.get(schedule_id, scope_id=scope)
+        due = await schedules.upcoming(schedule_id, scope_id=scope, most=upcoming)
+        return Schedule.of(found, due, content=True)
+
+    async def fires(self, schedule_id: str, *, scope_id: str | None, limit: int) -> Sequence[Fire]:
+        """Return what became of a schedule's times."""
+        from agent_runtime.client.schedule_models import Fire
+
+        schedules, scope = (await self._database.kernel()).schedules, scope_id or DEFAULT_SCOPE
+        found: list[Fire] = []
+        while len(found) < limit:
+            most = min(_PAGE, limit - len(found))
+            before = found[-1].due_at if found else None
+            page = await schedules.log(schedule_id, scope_id=scope, before=before, limit=most)
+            found += map(Fire.of, page)
+            if len(page) < most:
+                break
+        if not found:
+            await schedules.get(schedule_id, scope_id=scope)
+        return found
+
+    async def pause(self, schedule_id: str, *, scope_id: str | None) -> Schedule:
+        """Let a schedule fire no more."""
+        from agent_runtime.client.schedule_models import Schedule
+
+        schedules, scope = (await self._database.kernel()).schedules, scope_id or DEFAULT_SCOPE
+        return Schedule.of(await schedules.pause(schedule_id, scope_id=scope, by=user_name()))
+
+    async def resume(self, schedule_id: str, *, scope_id: str | None) -> Schedule:
+        """Let a schedule fire again."""
+        from agent_runtime.client.schedule_models import Schedule
+
+        schedules, scope = (await self._database.kernel()).schedules, scope_id or DEFAULT_SCOPE
+        return Schedule.of(await schedules.resume(schedule_id, scope_id=scope, by=user_name()))
+
+    async def pause_all(self, *, scope_id: str | None) -> int:
+        """Pause all."""
+        return await (await self._database.kernel()).schedules.pause_all(scope_id=scope_id, by=user_name())
+
+    async def resume_all(self, *, scope_id: str | None) -> int:
+        """Resume all."""
+        return await (await self._database.kernel()).schedules.resume_all(scope_id=scope_id, by=user_name())
+
+    async def remove(self, schedule_id: str, *, scope_id: str | None) -> None:
+        """Remove a schedule."""
+        schedules = (await self._database.kernel()).schedules
+        await schedules.remove(schedule_id, scope_id=scope_id or DEFAULT_SCOPE, by=user_name())
+
+
 class DatabaseKeys:
     """Keys of a database."""
 
@@ -284,6 +361,7 @@ class DatabaseBackend:
         self.jobs = DatabaseJobs(database)
         self.actions = DatabaseActions(database)
         self.budgets = DatabaseBudgets(database)
+        self.schedules = DatabaseSchedules(database)
         self.keys = DatabaseKeys(database)
         self.logs = DatabaseLogs(database)
 

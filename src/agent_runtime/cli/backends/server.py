@@ -35,6 +35,7 @@ from llm_client.json_text import JsonValue
 
 if TYPE_CHECKING:
     from agent_runtime.cli.backends.address import Server
+    from agent_runtime.client.schedule_models import Fire, Schedule
     from agent_runtime.kernel.request import ExecutionRequest, ExecutionResult
     from agent_runtime.ledger.totals import UsageTotal
 
@@ -243,6 +244,52 @@ class ServerBudgets:
         await self._client.budgets.change(save=new, delete=delete)
 
 
+class ServerSchedules:
+    """Schedules of a service."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client.schedules
+
+    async def list(self, *, scope_id: str | None, limit: int) -> Sequence[Schedule]:
+        """Return schedules by scope and name; what a list leaves out of one is asked for."""
+        listed = await _first(self._client.list(scope_id=scope_id, limit=min(limit, _PAGE)), limit)
+        return [
+            one
+            if one.left_out is None
+            else await self._client.get(one.schedule_id, scope_id=one.scope_id, upcoming=1)
+            for one in listed
+        ]
+
+    async def get(self, schedule_id: str, *, scope_id: str | None, upcoming: int) -> Schedule:
+        """Return a schedule, and its next due times."""
+        return await self._client.get(schedule_id, scope_id=scope_id, content=True, upcoming=upcoming)
+
+    async def fires(self, schedule_id: str, *, scope_id: str | None, limit: int) -> Sequence[Fire]:
+        """Return what became of a schedule's times."""
+        found = self._client.fires(schedule_id, scope_id=scope_id, limit=min(limit, _PAGE))
+        return await _first(found, limit)
+
+    async def pause(self, schedule_id: str, *, scope_id: str | None) -> Schedule:
+        """Let a schedule fire no more."""
+        return await self._client.pause(schedule_id, scope_id=scope_id)
+
+    async def resume(self, schedule_id: str, *, scope_id: str | None) -> Schedule:
+        """Let a schedule fire again."""
+        return await self._client.resume(schedule_id, scope_id=scope_id)
+
+    async def pause_all(self, *, scope_id: str | None) -> int:
+        """Pause all."""
+        return await self._client.pause_all(scope_id=scope_id)
+
+    async def resume_all(self, *, scope_id: str | None) -> int:
+        """Resume all."""
+        return await self._client.resume_all(scope_id=scope_id)
+
+    async def remove(self, schedule_id: str, *, scope_id: str | None) -> None:
+        """Remove a schedule."""
+        await self._client.delete(schedule_id, scope_id=scope_id)
+
+
 class ServerKeys:
     """Keys of a service."""
 
@@ -329,6 +376,7 @@ class ServerBackend:
         self.actions = ServerActions(client)
         self.jobs = ServerJobs(client, self.actions)
         self.budgets = ServerBudgets(client)
+        self.schedules = ServerSchedules(client)
         self.keys = ServerKeys(client)
         self.logs = ServerLogs(client)
 

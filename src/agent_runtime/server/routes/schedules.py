@@ -11,7 +11,7 @@ from pydantic import AwareDatetime
 
 from agent_runtime.client import schedule_models as schemas
 from agent_runtime.client.models import Page
-from agent_runtime.errors import InvalidInput, UnknownSchedule
+from agent_runtime.errors import InvalidInput
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.kernel.scheduled import ScheduledMessage, Started
 from agent_runtime.kernel.schedules import Schedule
@@ -191,10 +191,5 @@ async def list_fires(
     scope = caller.acts_in(scope_id)
     found = await kernel.schedules.log(schedule_id, scope_id=scope, before=cursor, limit=limit + 1)
     if not found and cursor is None:
-        await _check_there(kernel, scope, schedule_id)
+        await kernel.schedules.get(schedule_id, scope_id=scope)
     return await page_of(found, schemas.Fire.of, lambda fire: fire.due_at.isoformat(), limit=limit)
-
-
-async def _check_there(kernel: Kernel, scope_id: str, schedule_id: str) -> None:
-    if await kernel.storage.get_schedule(scope_id, schedule_id) is None:
-        raise UnknownSchedule
