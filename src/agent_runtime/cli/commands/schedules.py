@@ -7,7 +7,7 @@ import heapq
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,7 +20,7 @@ from agent_runtime.cli.output.table import in_a_cell, show_table
 if TYPE_CHECKING:
     from agent_runtime.client.schedule_models import Fire, Schedule
 
-Command = TypeVar("Command", bound=Callable[..., object])
+Command = Callable[..., object]
 _MOST: Final = 10_000
 _SHOWN: Final = 10
 """Due times, and lines of the log, that `show` shows."""
