@@ -57,7 +57,7 @@ ENDLESS = frozenset({"/v1/events", "/v1/ag-ui/ask"})
 EVERYBODYS = re.compile("{operator}|(?<=^PUT /v1/schedules/){schedule_id}")
 """What is named in a path and belongs to no tenant, or is made under this name in the caller's own scope."""
 BY_QUERY = frozenset(
-    {"PUT /v1/schedules/{schedule_id}", "POST /v1/schedules/pause", "POST /v1/schedules/resume"}
+    {"PUT /v1/schedules/{schedule_id}", "POST /v1/pause-schedules", "POST /v1/resume-schedules"}
 )
 """What makes or changes something of the scope that its query names."""
 MAKES: frozenset[str] = frozenset(

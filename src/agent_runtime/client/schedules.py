@@ -96,14 +96,14 @@ class AsyncSchedules(Resource):
     async def pause_all(self, *, scope_id: str | None = None) -> int:
         """Pause all schedules that the key sees; return how many were not paused."""
         changed = await self._sender.call(
-            "POST", "/v1/schedules/pause", ChangedSchedules, query={"scope_id": scope_id}
+            "POST", "/v1/pause-schedules", ChangedSchedules, query={"scope_id": scope_id}
         )
         return changed.changed
 
     async def resume_all(self, *, scope_id: str | None = None) -> int:
         """Resume all schedules that the key sees; return how many were paused."""
         changed = await self._sender.call(
-            "POST", "/v1/schedules/resume", ChangedSchedules, query={"scope_id": scope_id}
+            "POST", "/v1/resume-schedules", ChangedSchedules, query={"scope_id": scope_id}
         )
         return changed.changed
 

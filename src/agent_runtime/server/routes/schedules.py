@@ -26,7 +26,7 @@ from agent_runtime.server.routes.jobs import ScopeParameter, request_of
 from agent_runtime.values.checks import check_text
 from llm_client.turns import aside
 
-router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1", tags=["schedules"], route_class=JsonRoute)
 
 _AT_ONCE: Final = 16
 """Schedules that are read at once, for each may have a long input."""
@@ -34,7 +34,7 @@ MAX_NEXT: Final = 100
 ContentParameter = Annotated[bool, Query(description="Also inputs of jobs, and what is sent.")]
 
 
-@router.get("", response_model=Page[schemas.Schedule])
+@router.get("/schedules", response_model=Page[schemas.Schedule])
 async def list_schedules(
     caller: Reader,
     kernel: TheKernel,
@@ -81,7 +81,7 @@ def _place(cursor: str) -> tuple[str, str]:
         raise InvalidInput("cursor is `next` of the page before") from None
 
 
-@router.post("/pause")
+@router.post("/pause-schedules")
 async def pause_schedules(
     caller: Operating, kernel: TheKernel, scope_id: ScopeParameter = None
 ) -> schemas.ChangedSchedules:
@@ -90,7 +90,7 @@ async def pause_schedules(
     return schemas.ChangedSchedules(changed=changed)
 
 
-@router.post("/resume")
+@router.post("/resume-schedules")
 async def resume_schedules(
     caller: Operating, kernel: TheKernel, scope_id: ScopeParameter = None
 ) -> schemas.ChangedSchedules:
@@ -99,7 +99,7 @@ async def resume_schedules(
     return schemas.ChangedSchedules(changed=changed)
 
 
-@router.put("/{schedule_id}", response_model=schemas.Schedule)
+@router.put("/schedules/{schedule_id}", response_model=schemas.Schedule)
 async def put_schedule(
     schedule_id: str,
     new: schemas.NewSchedule,
@@ -131,7 +131,7 @@ def _started(new: schemas.NewSchedule, caller: Caller, scope_id: str) -> Started
     return request_of(job, caller, scope_id)
 
 
-@router.get("/{schedule_id}", response_model=schemas.Schedule)
+@router.get("/schedules/{schedule_id}", response_model=schemas.Schedule)
 async def get_schedule(
     schedule_id: str,
     caller: Reader,
@@ -147,7 +147,7 @@ async def get_schedule(
     return await written(lambda: schemas.Schedule.of(found, due, content=content))
 
 
-@router.delete("/{schedule_id}", status_code=204)
+@router.delete("/schedules/{schedule_id}", status_code=204)
 async def delete_schedule(
     schedule_id: str, caller: Operating, kernel: TheKernel, scope_id: ScopeParameter = None
 ) -> Response:
@@ -156,7 +156,7 @@ async def delete_schedule(
     return Response(status_code=204)
 
 
-@router.post("/{schedule_id}/pause", response_model=schemas.Schedule)
+@router.post("/schedules/{schedule_id}/pause", response_model=schemas.Schedule)
 async def pause_schedule(
     schedule_id: str, caller: Operating, kernel: TheKernel, scope_id: ScopeParameter = None
 ) -> Response:
@@ -166,7 +166,7 @@ async def pause_schedule(
     return await written(lambda: schemas.Schedule.of(paused))
 
 
-@router.post("/{schedule_id}/resume", response_model=schemas.Schedule)
+@router.post("/schedules/{schedule_id}/resume", response_model=schemas.Schedule)
 async def resume_schedule(
     schedule_id: str, caller: Operating, kernel: TheKernel, scope_id: ScopeParameter = None
 ) -> Response:
@@ -176,7 +176,7 @@ async def resume_schedule(
     return await written(lambda: schemas.Schedule.of(resumed))
 
 
-@router.get("/{schedule_id}/fires", response_model=Page[schemas.Fire])
+@router.get("/schedules/{schedule_id}/fires", response_model=Page[schemas.Fire])
 async def list_fires(
     schedule_id: str,
     caller: Reader,
