@@ -235,7 +235,7 @@ async def redis_signals(stubborn: Stubborn) -> Stop:
 
 
 async def questions(stubborn: Stubborn) -> Stop:
-    asking = Questions(SimpleNamespace(actions=SimpleNamespace(get=stubborn)), lambda _: None)  # type: ignore[arg-type]
+    asking = Questions(SimpleNamespace(get=stubborn), lambda _: None)  # type: ignore[arg-type]
     asking.ask("action-1")
     return asking.close
 

@@ -27,6 +27,7 @@ from agent_runtime import (
     RedisSignalChannel,
     RuntimeEvent,
     RuntimeKernel,
+    ScheduleManager,
 )
 from agent_runtime.execution.journal import held_entries, writer
 from agent_runtime.kernel.stores import StorageView
@@ -47,6 +48,7 @@ SERVICES: tuple[type, ...] = (
     AuditManager,
     InboxManager,
     ApiKeyManager,
+    ScheduleManager,
     Ledger,
     InMemoryEventBus,
     ExecutionHandle,
