@@ -114,6 +114,11 @@ async def test_a_page_is_read_by_position(storage: PostgresStorage, late: asyncp
     from agent_runtime.storage.postgres import feed
 
     await late.execute("SET enable_seqscan = off")
-    for statement, parameters in ((feed._SIZES, (0, 10, 5)), (feed._PAGE, (0, 10))):
+    asked = [
+        (statement, parameters)
+        for measure, read in feed._READ.values()
+        for statement, parameters in ((measure, (0, 10, 5)), (read, (0, 10)))
+    ]
+    for statement, parameters in asked:
         plan = "\n".join(row[0] for row in await late.fetch(f"EXPLAIN {statement}", *parameters))
         assert "runtime_events_pkey" in plan
