@@ -99,11 +99,14 @@ def check(fires: list[Fire], jobs: list[str]) -> None:
     assert set(Counter(jobs).values()) <= {1}
 
 
-@pytest.mark.parametrize("news", [None, "news"])
+MOMENTS = [f"{when}:replace:{number}" for when in ("before", "after") for number in (1, 2, 3)] + [
+    *("before:start:1", "after:start:1", "after:start:2")
+]
+
+
 @pytest.mark.parametrize(
-    "moment",
-    [f"{when}:replace:{number}" for when in ("before", "after") for number in (1, 2, 3)]
-    + ["before:start:1", "after:start:1", "after:start:2"],
+    ("moment", "news"),
+    [*((moment, None) for moment in MOMENTS), *((moment, "news") for moment in MOMENTS[1:5:2])],
 )
 async def test_a_process_dies_at_any_moment_and_nothing_fires_twice(
     tmp_path: Path, moment: str, news: str | None, monkeypatch: pytest.MonkeyPatch
