@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from agent_runtime.jobs.manager import JobManager
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.ports.readers import JobReader
 from agent_runtime.ports.schedules import StoredSchedule
-from agent_runtime.values.content import decode, encode
+from agent_runtime.values.content import content_aside, decode, encode
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.message import MAX_MESSAGE_BYTES, check_identity
 from agent_runtime.values.retry_policy import RetryPolicy
@@ -84,7 +84,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BudgetSpec | RetryPolicy):
         return value.to_dict()
     if isinstance(value, PolicyRef | RunVersions):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        return asdict(value)
     return dict(value) if isinstance(value, Mapping) else value
 
 
@@ -130,7 +130,7 @@ class KernelStarter:
         Raises:
             AgentRuntimeError: It is refused; nothing was started.
         """
-        key, started = key_of(schedule.schedule_id, due_at), load_started(schedule.content)
+        key, started = key_of(schedule.schedule_id, due_at), await _loaded(schedule)
         if isinstance(started, ScheduledMessage):
             sent = await self._inbox.send(
                 started.identity, started.body, dedupe_key=key, scope_id=schedule.scope_id
@@ -150,13 +150,18 @@ class KernelStarter:
         if schedule.last_id is None:
             return False
         try:
-            if isinstance(load_started(schedule.content), ScheduledMessage):
+            if isinstance(await _loaded(schedule), ScheduledMessage):
                 message = await self._inbox.get(schedule.last_id, scope_id=schedule.scope_id)
                 return message.claimed_by is None
             job = await self._jobs.head(schedule.last_id, scope_id=schedule.scope_id)
         except (UnknownJob, UnknownMessage):  # pruned, or the schedule started messages before
             return False
         return not job.status.is_terminal
+
+
+async def _loaded(schedule: StoredSchedule) -> Started:
+    """Return what a schedule starts, read aside where it is long."""
+    return await content_aside(schedule.content, lambda: load_started(schedule.content))
 
 
 def key_of(schedule_id: str, due_at: datetime) -> str:

@@ -162,6 +162,7 @@ class ScheduleManager:
         content = await aside(dump_started, starts)
         await load_zones([timing.timezone])
         now = self._clock.now()
+        next_due = next_after(timing, now)
         wanted = StoredSchedule(
             scope_id=scope,
             schedule_id=schedule_id,
@@ -171,8 +172,8 @@ class ScheduleManager:
             principal_id=starts.principal_id if isinstance(starts, ExecutionRequest) else None,
             check_name=check,
             content=content,
-            next_due=next_after(timing, now),
-            look_at=next_after(timing, now),
+            next_due=next_due,
+            look_at=next_due,
             created_at=now,
             created_by=by,
             updated_at=now,
@@ -278,8 +279,8 @@ class ScheduleManager:
             UnknownSchedule: There is none of this name in this scope.
         """
         note = Note(REMOVED, {"schedule_id": schedule_id, "by": None if by is None else check_text("by", by)})
-        name, at = _text("schedule_id", schedule_id), self._clock.now()
-        if not await self._schedules.drop_schedule(_text("scope_id", scope_id), name, at=at, note=note):
+        name, at = check_text("schedule_id", schedule_id), self._clock.now()
+        if not await self._schedules.drop_schedule(check_text("scope_id", scope_id), name, at=at, note=note):
             raise UnknownSchedule(_UNKNOWN)
 
     async def get(self, schedule_id: str, *, scope_id: str = DEFAULT_SCOPE) -> Schedule:
@@ -297,9 +298,9 @@ class ScheduleManager:
             limit: How many at most.
         """
         check_whole("limit", limit, least=1, most=MAX_PAGE)
-        scope = None if scope_id is None else _text("scope_id", scope_id)
+        scope = None if scope_id is None else check_text("scope_id", scope_id)
         found = await self._schedules.list_schedules(scope, after=after, limit=limit)
-        return [Schedule.of(one) for one in found]
+        return await aside(lambda: [Schedule.of(one) for one in found])
 
     async def log(
         self,
@@ -319,8 +320,10 @@ class ScheduleManager:
         """
         check_whole("limit", limit, least=1, most=MAX_PAGE)
         check_time("before", before)
-        name = _text("schedule_id", schedule_id)
-        return await self._schedules.list_fires(_text("scope_id", scope_id), name, before=before, limit=limit)
+        name = check_text("schedule_id", schedule_id)
+        return await self._schedules.list_fires(
+            check_text("scope_id", scope_id), name, before=before, limit=limit
+        )
 
     async def upcoming(
         self, schedule_id: str, *, scope_id: str = DEFAULT_SCOPE, most: int = 10
@@ -334,7 +337,7 @@ class ScheduleManager:
         return upcoming(found.timing, found.next_due - _TICK, most)
 
     async def _get(self, scope_id: str, schedule_id: str) -> StoredSchedule:
-        scope = _text("scope_id", scope_id)
+        scope = check_text("scope_id", scope_id)
         found = None
         if can_be_id(schedule_id):
             found = await self._schedules.get_schedule(scope, schedule_id)
@@ -397,7 +400,7 @@ def _passed(
 
 def _scope_of(starts: Started, scope_id: str | None) -> str:
     if isinstance(starts, ScheduledMessage):
-        return _text("scope_id", DEFAULT_SCOPE if scope_id is None else scope_id)
+        return check_text("scope_id", DEFAULT_SCOPE if scope_id is None else scope_id)
     if not isinstance(starts, ExecutionRequest):
         raise InvalidInput("a schedule starts an ExecutionRequest or a ScheduledMessage")
     if scope_id not in (None, starts.scope_id):
@@ -409,7 +412,3 @@ def _check_name(value: str) -> None:
     check_identity("schedule_id", value)
     if len(value.encode()) > MAX_NAME_BYTES:
         raise InvalidInput(f"schedule_id is a text of 1 to {MAX_NAME_BYTES} bytes")
-
-
-def _text(name: str, value: str) -> str:
-    return check_text(name, value)
