@@ -226,6 +226,8 @@ class Look:
     """Whether those that are claimed are wanted, the oldest first."""
     expired: int = 0
     """How many at most that wait and have expired."""
+    memory: bool = False
+    """Whether what the agent remembers is wanted."""
 
 
 NOTHING: Final = Look()
@@ -247,6 +249,7 @@ class AgentView:
     """When the next message may be handled that may not be now; told when `ready` was asked."""
     next_expiry: datetime | None = None
     """When the next one that waits expires; told when `ready` was asked."""
+    memory: bytes | None = field(default=None, repr=False)
 
 
 Answer = TypeVar("Answer")
