@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE_ROOMS = {
-    "actions", "audit", "events", "execution", "inbox", "jobs", "kernel", "keys", "operators", "worker", "ledger", "orchestration", "plugins", "policy", "ports", "replay", "schedules", "sessions", "time_zones",
+    "actions", "audit", "events", "execution", "inbox", "jobs", "kernel", "keys", "operators", "worker", "ledger", "orchestration", "plugins", "policy", "ports", "replay", "residents", "schedules", "sessions", "time_zones",
     "values",
 }  # fmt: skip
 
