@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypedDict, Unpack
 
@@ -91,12 +93,10 @@ class Agent:
         template = request or RequestSpec(messages=())
         template = template if asked is None else template.evolve(model=asked)
         template = template.evolve(server_tools=tuple(server_tools)) if server_tools else template
-        if template.tool_choice is not None:
-            template = template.evolve(tool_choice=self.tools.name_of(template.tool_choice))
-        if twice := [tool.name for tool in template.server_tools if tool.name in self.tools]:
-            raise ConfigurationError(
-                f"there are two tools named {twice[0]!r}, one of which runs at the vendor"
-            )
+        template = _fitted(template, self.tools)
+        self.system_message = system_message
+        """The instruction every run begins with, as it was given."""
+        self._approve = approve
         self.middleware = [*middleware, *_inner_middleware(self.config, use_middleware)]
         self._dependencies = RunDependencies(
             engine=self.engine,
@@ -108,12 +108,56 @@ class Agent:
             schema_with_tools=_can(self.engine, template.model, "supports_tools_with_output_schema"),
             unseen=not middleware and isinstance(self.engine, ExecutionEngine),
         )
-        self._system = self._system_messages(system_message)
+        self._system = _system_messages(system_message, self._dependencies)
 
     @property
     def output_type(self) -> OutputType | None:
         """The type its answers have; `None` when they are text."""
         return self._dependencies.output
+
+    @property
+    def request(self) -> RequestSpec:
+        """The template of its requests."""
+        return self._dependencies.template
+
+    def variant(
+        self,
+        *,
+        system_message: str | None,
+        tools: Iterable[Tool],
+        request: RequestSpec,
+        engine: ExecutionEngine | None = None,
+    ) -> Agent:
+        """Return an agent that differs from this one in what is given, and shares all else. Closing it closes nothing.
+
+        Args:
+            system_message: The instruction its runs begin with.
+            tools: Its tools.
+            request: Template of its requests.
+            engine: Sends them; by default that of this agent.
+
+        Raises:
+            ConfigurationError: Two tools have the same name.
+        """
+        registry, chosen = ToolRegistry(tools), engine or self.engine
+        template = _fitted(request, registry)
+        dependencies = replace(
+            self._dependencies,
+            engine=chosen,
+            calls=ToolCalls(registry, self.middleware, self.config, self._approve),
+            template=template,
+            schema_with_tools=_can(chosen, template.model, "supports_tools_with_output_schema"),
+        )
+        other = copy.copy(self)
+        vars(other).update(
+            engine=chosen,
+            tools=registry,
+            system_message=system_message,
+            _owns_engine=False,
+            _dependencies=dependencies,
+            _system=_system_messages(system_message, dependencies),
+        )
+        return other
 
     def add_tool(self, tool: Tool | Callable[..., object]) -> Tool:
         """Add a tool for the runs that start from now on."""
@@ -211,13 +255,6 @@ class Agent:
     ) -> None:
         await self.aclose()
 
-    def _system_messages(self, text: str | None) -> tuple[Message, ...]:
-        """Return the system message as one object that all runs share, or none."""
-        output, model = self._dependencies.output, self._dependencies.template.model
-        if output is not None and not _can(self.engine, model, "supports_output_schema"):
-            text = f"{text}\n\n{output.instruction}" if text else output.instruction
-        return (Message.system(text),) if text else ()
-
     async def _run(
         self,
         prompt: Prompt | None,
@@ -260,6 +297,25 @@ class Agent:
             known=len(history),
             emit=emit,
         )
+
+
+def _system_messages(text: str | None, dependencies: RunDependencies) -> tuple[Message, ...]:
+    """Return the system message as one object that all runs share, or none."""
+    output = dependencies.output
+    if output is not None and not _can(
+        dependencies.engine, dependencies.template.model, "supports_output_schema"
+    ):
+        text = f"{text}\n\n{output.instruction}" if text else output.instruction
+    return (Message.system(text),) if text else ()
+
+
+def _fitted(template: RequestSpec, tools: ToolRegistry) -> RequestSpec:
+    """Return a template with the name that a tool it asks for has here. Raises `ConfigurationError` for two tools of one name."""
+    if twice := [tool.name for tool in template.server_tools if tool.name in tools]:
+        raise ConfigurationError(f"there are two tools named {twice[0]!r}, one of which runs at the vendor")
+    if template.tool_choice is None:
+        return template
+    return template.evolve(tool_choice=tools.name_of(template.tool_choice))
 
 
 def _as_message(prompt: Prompt) -> Message:
