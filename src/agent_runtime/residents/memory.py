@@ -87,7 +87,9 @@ class _Room:
         """Return an exchange as JSON and count it, or `None` if it does not fit."""
         if len(exchange) > self._messages:
             return None
-        tokens = 0 if self._tokens is None else self._estimator.estimate(exchange)
+        tokens = (
+            0 if self._tokens is None else self._estimator.estimate(exchange) + 1
+        )  # what rounding has taken
         if self._tokens is not None and tokens > self._tokens:
             return None
         written = [dumps(dump_message(message), default=str) for message in exchange]

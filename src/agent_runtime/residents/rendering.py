@@ -52,7 +52,13 @@ def _task(content: Any) -> tuple[str, Any]:
         return (content, None) if isinstance(content, str) else ("", content)
     name = next((name for name in _ASKED if isinstance(content.get(name), str)), None)
     rest = {key: value for key, value in content.items() if key != name and value is not None}
-    return ("" if name is None else content[name]), rest
+    return ("" if name is None else content[name]), _data(rest)
+
+
+def _data(content: Any) -> Any:
+    """Return what belongs to a message, where nothing else stands beside it."""
+    beside = content.keys() - {"data", "event", "from"} if isinstance(content, Mapping) else True
+    return content if beside or "data" not in content else content["data"]
 
 
 def _mail(message: AgentMessage) -> str:
@@ -73,7 +79,7 @@ def _mail(message: AgentMessage) -> str:
 
 def _event(message: AgentMessage) -> str:
     sender = f" It was told by {_line(message.sender)}." if message.sender else ""
-    content = content_of(message)
+    content = _data(content_of(message))
     told = f"An event has happened: {message.name}.{sender} Its priority is {message.priority.name.lower()}."
     if content is None or content == {}:
         return told
