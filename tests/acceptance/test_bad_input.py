@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import sys
 from asyncio.subprocess import PIPE
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sqlalchemy import create_engine
 
 from agent_runtime.observability import ExecutionLogger, LogStore
 from support.cli import CommandLine, Ended, bound_by_permissions
+from support.commands import Commands
 from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
 from support.wire import openai_chat
 
@@ -88,16 +90,23 @@ USAGE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("case", USAGE)
-async def test_wrong_usage_is_explained_and_leaves_no_job(cli: CommandLine, case: str) -> None:
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    cli = CommandLine(tmp_path_factory.mktemp("usage"), OPENAI_API_KEY="k")
     (cli.folder / "broken.py").write_text("1 / 0\n")
-    cli.environment["OPENAI_API_KEY"] = "k"
+    with Commands(cli, {}) as commands:
+        yield commands
+
+
+@pytest.mark.xdist_group("wrong usage")
+@pytest.mark.parametrize("case", USAGE)
+def test_wrong_usage_is_explained_and_leaves_no_job(commands: Commands, tmp_path: Path, case: str) -> None:
     arguments, words = USAGE[case]
 
-    ended = await cli.run(*arguments)
+    ended = commands.run(*arguments, XDG_DATA_HOME=str(tmp_path))
 
-    check_one_sentence(ended, 2, *words)
-    assert jobs_in(cli.folder / "data" / "agent-runtime" / "runs.db") == 0
+    check_one_sentence(Ended(**ended), 2, *words)
+    assert jobs_in(tmp_path / "agent-runtime" / "runs.db") == 0
 
 
 def jobs_in(path: Path) -> int:

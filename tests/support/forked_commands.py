@@ -4,6 +4,7 @@ Each line of standard input is a case as JSON: `arguments`, `environment`, `fold
 bytes its output is closed (`read`; without it all is read). Each line of standard output is how one ended.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -12,16 +13,26 @@ import sys
 import tempfile
 from typing import Any, NoReturn
 
+import alembic.command
+import yaml
+
 import agent_runtime.cli.commands
+import agent_runtime.demo.audit
+import agent_runtime.observability.sql
+import agent_runtime.storage.examination
 import agent_runtime.storage.sqlite
+import llm_client.redaction
 from agent_runtime import app, settings
 from agent_runtime.cli import entry
 from agent_runtime.cli.backends import database, server
 
-LOADED = (app, settings, agent_runtime.storage.sqlite, database, server)
-"""What most commands import: once, here."""
-for module in pkgutil.iter_modules(agent_runtime.cli.commands.__path__, "agent_runtime.cli.commands."):
-    importlib.import_module(module.name)
+LOADED = (app, settings, agent_runtime.storage.sqlite, database, server, alembic.command, yaml)
+"""What commands import: once, here."""
+for package in (agent_runtime.cli.commands, agent_runtime.observability, agent_runtime.observability.sql, llm_client.redaction):
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+gc.collect()
+gc.freeze()  # or each child's first collection copies the pages of all that is loaded
 
 
 def main() -> None:
