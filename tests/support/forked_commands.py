@@ -28,7 +28,12 @@ from agent_runtime.cli.backends import database, server
 
 LOADED = (app, settings, agent_runtime.storage.sqlite, database, server, alembic.command, yaml)
 """What commands import: once, here."""
-for package in (agent_runtime.cli.commands, agent_runtime.observability, agent_runtime.observability.sql, llm_client.redaction):
+for package in (
+    agent_runtime.cli.commands,
+    agent_runtime.observability,
+    agent_runtime.observability.sql,
+    llm_client.redaction,
+):
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
 gc.collect()
