@@ -13,7 +13,7 @@ from agent_runtime.errors import MissingDependency
 EXTRAS: Final = {
     **dict.fromkeys(("asyncpg", "procrastinate", "psycopg", "psycopg_pool"), "postgres"),
     "redis": "redis",
-    **dict.fromkeys(("fastapi", "starlette", "prometheus_client", "uvicorn"), "server"),
+    **dict.fromkeys(("fastapi", "starlette", "prometheus_client", "uvicorn", "websockets"), "server"),
     "opentelemetry": "otel",
     **dict.fromkeys(("cryptography", "jwt"), "jwt"),
 }

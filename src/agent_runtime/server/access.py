@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from agent_runtime.errors import AgentRuntimeError
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.server.jwt.bearer import Bearer, looks_like_token
-from agent_runtime.server.problems import problem, problem_of
+from agent_runtime.server.problems import deny, problem, problem_of
 from agent_runtime.server.rates import Rates
 from agent_runtime.values.api_key import ApiKey, Permission, Role
 from agent_runtime.values.context import DEFAULT_SCOPE
@@ -34,6 +34,8 @@ COOKIE: Final = "agent_runtime_session"
 FROM_ELSEWHERE: Final = "who changes something with a cookie sends the header X-Own-Page: 1"
 OWN_PAGE: Final = "X-Own-Page"
 """A header that a page of another origin cannot send without being asked for leave: who changes something with a cookie sends it."""
+BEARER: Final = "bearer."
+"""With a key behind it, a subprotocol of a WebSocket: a browser's page that has a key cannot send it there in any other way."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CALLER: Final = "agent_runtime.caller"
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="agent-runtime"'}
@@ -192,18 +194,19 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request and hand it on, or refuse it."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path in HEALTH:
             await self._app(scope, receive, send)
             return
-        is_open = (scope["method"], path) in OPEN
+        method, headers = scope.get("method", "GET"), Headers(scope=scope)
+        is_open = (method, path) in OPEN
         try:
-            caller, wait = await self._counted(scope, Headers(scope=scope), is_open)
+            caller, wait = await self._counted(scope, headers, is_open)
         except AgentRuntimeError as error:  # the storage is away, or the identity provider
-            await problem_of(error)(scope, receive, send)
+            await deny(problem_of(error), scope, receive, send)
             return
         refused: Response | None = None
         if wait > 0:
@@ -215,10 +218,15 @@ class Authentication:
             )
         elif caller is None and not is_open:
             refused = problem(401, "UNAUTHORIZED", what_is_needed(self._tokens), headers=_CHALLENGE)
-        elif caller is not None and caller.only_reads and scope["method"] not in _SAFE:
+        elif caller is not None and caller.only_reads and method not in _SAFE:
             refused = problem(403, "FORBIDDEN", FROM_ELSEWHERE)
+        elif scope["type"] == "websocket" and not self._may_open(headers):
+            refused = problem(403, "FORBIDDEN", "pages of other origins open no socket here")
         scope[CALLER] = caller
-        await (self._app if refused is None else refused)(scope, receive, send)
+        if refused is not None:
+            await deny(refused, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
     async def _counted(self, scope: Scope, headers: Headers, is_open: bool) -> tuple[Caller | None, int]:
         """Return who asks, and after how many seconds another request makes sense if this is one too many.
@@ -230,20 +238,30 @@ class Authentication:
         is_strange = self._required and not is_open and not self._kernel.keys.is_known(_text_in(headers))
         if is_strange and (wait := self._rates.take(host)) > 0:
             return None, wait
-        caller = None if is_open else await self._caller(headers)
+        caller = None if is_open else await self._caller(headers, scope["type"] == "websocket")
         if caller is None:
             return None, 0 if is_strange else self._rates.take(host)
         if is_strange:
             self._rates.give_back(host)
         return caller, self._rates.take(caller.name)
 
-    async def _caller(self, headers: Headers) -> Caller | None:
-        """Return who asks: by a key or a token, or by the cookie of a session, which changes nothing unless a page of our own sends it."""
+    def _may_open(self, headers: Headers) -> bool:
+        """Whether a socket is asked for by no page, by one of our own, or by one that is allowed: no browser keeps what comes through it from others."""
+        origin = headers.get("origin")
+        return origin is None or origin in self._origins or _is_own(origin, headers)
+
+    async def _caller(self, headers: Headers, is_socket: bool) -> Caller | None:
+        """Return who asks: by a key or a token, or by the cookie of a session, which changes nothing unless a page of our own sends it.
+
+        For sockets, to which pages send no headers of theirs, the origin says whose page it is, and from any other no cookie is taken at all.
+        """
         if not self._required:
             return EVERYBODY if is_at_home(headers, self._origins) else None
         await self._kernel.start()  # nobody else has, where this stands behind another application
         keys, given = self._kernel.keys, _key_in(headers)
-        only_reads = given is None and OWN_PAGE not in headers
+        if given is None and is_socket and not _is_own(headers.get("origin"), headers):
+            return None
+        only_reads = given is None and not is_socket and OWN_PAGE not in headers
         text = _text_in(headers)
         if self._tokens is not None and looks_like_token(text):
             bearer = await self._tokens.authenticate(text)
@@ -266,8 +284,14 @@ def is_at_home(headers: Headers, origins: Collection[str] = ()) -> bool:
     if _name_in(host) not in OWN_NAMES or len(headers.getlist("host")) > 1:
         return False
     if origin is not None and origin not in origins:
-        return origin in (f"http://{host}", f"https://{host}")
+        return _is_own(origin, headers)
     return origin is not None or headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+
+
+def _is_own(origin: str | None, headers: Headers) -> bool:
+    """Whether a page came from where it asks."""
+    host = headers.get("host", "")
+    return origin in (f"http://{host}", f"https://{host}")
 
 
 def _name_in(host: str) -> str:
@@ -281,7 +305,10 @@ def _key_in(headers: Headers) -> str | None:
     scheme, _, given = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and given:
         return given.strip()
-    return headers.get("x-api-key")
+    offered = (one.strip() for one in headers.get("sec-websocket-protocol", "").split(","))
+    return headers.get("x-api-key") or next(
+        (one.removeprefix(BEARER) for one in offered if one.startswith(BEARER)), None
+    )
 
 
 def _session_in(headers: Headers) -> str:

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
 
 from agent_runtime.app import Application, Runtime
 from agent_runtime.client.models import Problem
@@ -20,7 +22,6 @@ from agent_runtime.server.config import ServerConfig
 from agent_runtime.server.metrics import Counted
 from agent_runtime.server.parts import Service
 from agent_runtime.server.problems import MEDIA_TYPE, add_handlers
-from agent_runtime.server.rates import Rates
 from agent_runtime.server.routes import (
     actions,
     ag_ui,
@@ -37,6 +38,10 @@ from agent_runtime.server.routes import (
     schedules,
     session,
 )
+from agent_runtime.server.rpc.endpoint import PATH, RpcEndpoint
+from agent_runtime.server.rpc.offered import offered
+from agent_runtime.server.rpc.openrpc import document
+from llm_client.json_text import dumps
 
 if TYPE_CHECKING:
     from agent_runtime.server.mcp.endpoint import McpEndpoint
@@ -115,6 +120,7 @@ def create_app(application: Application, config: ServerConfig | None = None) -> 
         app.include_router(module.router)
     if endpoint is not None:
         app.router.routes.append(Route(endpoint.path, endpoint, include_in_schema=False))
+    _add_rpc(app, service)
     add_handlers(app)
     _guard(app, service)
     return app
@@ -123,7 +129,6 @@ def create_app(application: Application, config: ServerConfig | None = None) -> 
 def _guard(app: FastAPI, service: Service) -> None:
     """Put in front of the routes what every request passes: the last one added comes first."""
     kernel, config = service.kernel, service.config
-    rates = Rates(kernel.clock, per_second=config.requests_per_second, burst=config.burst)
     app.add_middleware(BodyLimit, most=config.max_body_bytes)
     app.add_middleware(
         Authentication,
@@ -131,7 +136,7 @@ def _guard(app: FastAPI, service: Service) -> None:
         tokens=service.tokens,
         required=config.authenticate,
         origins=config.cors_origins,
-        rates=rates,
+        rates=service.rates,
     )
     app.add_middleware(Counted, metrics=service.metrics, clock=kernel.clock)
     if config.cors_origins:
@@ -142,6 +147,20 @@ def _guard(app: FastAPI, service: Service) -> None:
             allow_headers=[*_HEADERS, *_MCP_HEADERS],
             expose_headers=["Location", "Retry-After", "Mcp-Session-Id"],
         )
+
+
+def _add_rpc(app: FastAPI, service: Service) -> None:
+    """Have an application answer JSON-RPC, and tell what can be called."""
+    methods = offered(VERSION)
+    history: Any = getattr(service.kernel, "agent_events", None)
+    app.state.rpc = RpcEndpoint(service, history, methods)
+    content = dumps(document(methods.values(), VERSION))
+
+    async def openrpc(_: Request) -> Response:
+        return Response(content, media_type="application/json")
+
+    app.router.routes.append(WebSocketRoute(PATH, app.state.rpc))
+    app.router.routes.append(Route("/openrpc.json", openrpc, include_in_schema=False))
 
 
 def _mcp_endpoint(service: Service) -> McpEndpoint | None:

@@ -49,6 +49,13 @@ class Connection(H11Protocol):
             self._watch.cancel()
         super().connection_lost(exc)
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Leave the connection to what speaks WebSocket, which watches for itself."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        super().handle_websocket_upgrade(event)
+
     def pause_writing(self) -> None:
         """Note that as much waits for the reader as may."""
         super().pause_writing()

@@ -17,6 +17,7 @@ from agent_runtime.server.config import ServerConfig
 from agent_runtime.server.frames import Frames
 from agent_runtime.server.logs import ServedLogs
 from agent_runtime.server.metrics import ServiceMetrics
+from agent_runtime.server.rates import Rates
 from agent_runtime.server.readers import Readers
 from agent_runtime.server.tail import FeedTail
 
@@ -43,6 +44,7 @@ class Service:
         self.config = config
         self.tokens = _tokens(kernel, config)
         self.logs = ServedLogs(kernel)
+        self.rates = Rates(kernel.clock, per_second=config.requests_per_second, burst=config.burst)
         self.readers = Readers(most=config.max_streams, most_each=config.max_streams_per_key)
         self.frames = Frames()
         self.metrics = ServiceMetrics(kernel, self.readers)

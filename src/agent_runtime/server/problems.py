@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import compile_path
+from starlette.types import Receive, Scope, Send
 
 from agent_runtime import errors
 from agent_runtime.client.models import Mistake, Problem
@@ -87,6 +88,14 @@ def problem(
     )
     content = told.model_dump(mode="json", exclude_none=True)
     return JSONResponse(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+async def deny(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the answer to a request that is not done, or to one for a socket that is not opened."""
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": ""})  # all that such a server can say
+        return
+    await answer(scope, receive, send)
 
 
 def add_handlers(app: FastAPI) -> None:

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from agent_runtime.errors import ConfigurationError
 from agent_runtime.server.connections import Connection
 from agent_runtime.server.parts import Service
+from agent_runtime.server.web_sockets import WebSocketConnection
 from llm_client.background import begin, leave
 
 DRAIN_SECONDS: Final = 10
@@ -73,7 +74,10 @@ async def serving(
         http=connection,  # on h11, which bounds what stands before a body
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         timeout_graceful_shutdown=DRAIN_SECONDS,
-        ws="none",
+        ws=WebSocketConnection,
+        ws_max_size=service.config.max_body_bytes,
+        ws_ping_interval=service.config.heartbeat,
+        ws_per_message_deflate=False,  # what is sent is short, and unpacking is the reader's to pay for
         lifespan="off",
         log_config=None,
     )
