@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support import server_programs
+from support.private_postgres import private_postgres
 from support.server_guard import Server
 from support.server_programs import ServerUnavailableError, postgres_programs, redis_program
 from support.services import Postgres, Redis, shared_server
@@ -38,10 +39,16 @@ def alive(pid: int) -> bool:
 
 
 @FIRST_USE
-def test_postgres_is_real_and_keeps_its_promises_about_disks(postgres: Postgres) -> None:
+def test_postgres_is_real_and_keeps_its_promises_to_whom_it_answers(postgres: Postgres) -> None:
     assert int(postgres.execute("SHOW server_version_num")) >= 150_000
-    assert postgres.execute("SHOW fsync") == "on"
+    assert postgres.execute("SHOW synchronous_commit") == "on"
     assert postgres.execute("SHOW server_encoding") == "UTF8"
+
+
+@FIRST_USE
+def test_a_postgres_that_is_crashed_keeps_its_promises_about_disks() -> None:
+    with private_postgres() as server:
+        assert server.postgres.execute("SHOW fsync") == "on"
 
 
 @FIRST_USE
