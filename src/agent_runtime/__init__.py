@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         StepFailed,
         StorageError,
         UnknownAction,
+        UnknownAgent,
         UnknownExecution,
         UnknownJob,
         UnknownKey,
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     from agent_runtime.jobs.store import JobStore
     from agent_runtime.kernel.handle import ExecutionHandle
     from agent_runtime.kernel.request import ExecutionRequest, ExecutionResult
-    from agent_runtime.kernel.scheduled import ScheduledMessage
+    from agent_runtime.kernel.scheduled import ScheduledMessage, ScheduledTask
     from agent_runtime.kernel.schedules import Schedule, ScheduleManager
     from agent_runtime.keys.manager import ApiKeyManager
     from agent_runtime.ledger.held import Reservation
@@ -95,10 +96,27 @@ if TYPE_CHECKING:
         RedactionPolicy,
         ToolPolicy,
     )
+    from agent_runtime.ports.agents import (
+        AgentEvent,
+        AgentMessage,
+        AgentState,
+        MailStatus,
+        MessageKind,
+        MessageStatus,
+        Priority,
+    )
     from agent_runtime.ports.audit import TrailHead
     from agent_runtime.ports.erasure import ErasedSubject, Eraser
     from agent_runtime.ports.feed import FeedEntry, Projection
     from agent_runtime.ports.schedules import Fire, FireOutcome
+    from agent_runtime.residents.definitions import AgentDefinition, AgentRegistry
+    from agent_runtime.residents.history import AgentHistory
+    from agent_runtime.residents.mail import MailManager
+    from agent_runtime.residents.manager import AgentManager
+    from agent_runtime.residents.prompts import PromptSystem
+    from agent_runtime.residents.resident import ResidentAgent
+    from agent_runtime.residents.settings import AgentSettings
+    from agent_runtime.residents.sleep import Sleep
     from agent_runtime.schedules.rules import DueTime, ScheduleRules
     from agent_runtime.schedules.timing import Timing
     from agent_runtime.settings import Settings
@@ -139,9 +157,18 @@ _HOMES = {
         "ActionAlreadyResolved ActionExpired AgentRuntimeError AlreadySettled BudgetExceededError "
         "CallExpired CallRefused ChildFailed ConcurrentSteps ContentPruned ExecutorBusy ExportFailed FenceLost IdempotencyConflict InboxFull InvalidArguments InvalidInput "
         "InvalidTransition JobBlocked JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied RunSuspended UnrecordedCancellation "
-        "PolicyInvalid QueueFull ResultNotSerializable RetryRefused ServiceError ServiceUnreachable StepFailed StorageError UnknownAction UnknownExecution "
+        "PolicyInvalid QueueFull ResultNotSerializable RetryRefused ServiceError ServiceUnreachable StepFailed StorageError UnknownAction UnknownAgent UnknownExecution "
         "UnknownJob UnknownKey UnknownMessage UnknownOperator UnknownPolicy UnknownSchedule"
     ),
+    "ports.agents": "AgentEvent AgentMessage AgentState MailStatus MessageKind MessageStatus Priority",
+    "residents.definitions": "AgentDefinition AgentRegistry",
+    "residents.history": "AgentHistory",
+    "residents.mail": "MailManager",
+    "residents.manager": "AgentManager",
+    "residents.prompts": "PromptSystem",
+    "residents.resident": "ResidentAgent",
+    "residents.settings": "AgentSettings",
+    "residents.sleep": "Sleep",
     "events.bus": "EventBus InMemoryEventBus Subscription",
     "inbox.manager": "InboxManager",
     "jobs.manager": "JobManager",
@@ -156,7 +183,7 @@ _HOMES = {
     "operators.context": "OperatorContext current_context",
     "execution.options": "KernelOptions",
     "kernel.request": "ExecutionRequest ExecutionResult",
-    "kernel.scheduled": "ScheduledMessage",
+    "kernel.scheduled": "ScheduledMessage ScheduledTask",
     "kernel.schedules": "Schedule ScheduleManager",
     "keys.manager": "ApiKeyManager",
     "ports.schedules": "Fire FireOutcome",
@@ -206,7 +233,15 @@ __all__ = [
     "ActionStatus",
     "ActionStore",
     "ActionType",
+    "AgentDefinition",
+    "AgentEvent",
+    "AgentHistory",
+    "AgentManager",
+    "AgentMessage",
+    "AgentRegistry",
     "AgentRuntimeError",
+    "AgentSettings",
+    "AgentState",
     "AlreadySettled",
     "ApiKey",
     "ApiKeyManager",
@@ -271,6 +306,10 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "LedgerEvent",
+    "MailManager",
+    "MailStatus",
+    "MessageKind",
+    "MessageStatus",
     "ModelPolicy",
     "ModelRequest",
     "NondeterminismError",
@@ -296,7 +335,9 @@ __all__ = [
     "PostgresJobStore",
     "PostgresLedgerWriter",
     "PostgresStorage",
+    "Priority",
     "Projection",
+    "PromptSystem",
     "QueueFull",
     "RedactionPolicy",
     "RedisActionStore",
@@ -304,6 +345,7 @@ __all__ = [
     "RedisJobCache",
     "RedisSignalChannel",
     "Reservation",
+    "ResidentAgent",
     "ResultNotSerializable",
     "RetryPolicy",
     "RetryRefused",
@@ -318,9 +360,11 @@ __all__ = [
     "ScheduleManager",
     "ScheduleRules",
     "ScheduledMessage",
+    "ScheduledTask",
     "ServiceError",
     "ServiceUnreachable",
     "Settings",
+    "Sleep",
     "StepFailed",
     "StorageError",
     "Subscription",
@@ -328,6 +372,7 @@ __all__ = [
     "ToolPolicy",
     "TrailHead",
     "UnknownAction",
+    "UnknownAgent",
     "UnknownExecution",
     "UnknownJob",
     "UnknownKey",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from agent_runtime.ports.clock import Clock
     from agent_runtime.ports.dispatcher import Dispatcher
     from agent_runtime.ports.feed import Projection
+    from agent_runtime.residents.definitions import AgentRegistry
     from agent_runtime.schedules.rules import Check
     from agent_runtime.settings import Settings
     from agent_runtime.values.retry_policy import RetryPolicy
@@ -102,6 +103,7 @@ class KernelArguments(TypedDict, total=False):
     orchestration: OrchestrationConfig | None
     projections: Iterable[Projection]
     checks: Iterable[Check] | Mapping[str, Check]
+    agents: AgentRegistry | None
     worker: bool
 
 
@@ -135,6 +137,7 @@ class RuntimeKernel(Kernel):
         projections: What is kept up with the journals of all jobs, while this process executes.
         checks: What schedules can ask before they fire: functions, or names and functions. A schedule with a check is looked after by
             processes that have it.
+        agents: What resident agents are made of. The kernel's own agent is among them, as `agent`.
         worker: Whether this process executes jobs, or only submits and follows them.
 
     Raises:
@@ -164,6 +167,7 @@ class RuntimeKernel(Kernel):
         orchestration: OrchestrationConfig | None = None,
         projections: Iterable[Projection] = (),
         checks: Iterable[Check] | Mapping[str, Check] = (),
+        agents: AgentRegistry | None = None,
         worker: bool = True,
     ) -> None:
         given = storage if not isinstance(storage, str) else None
@@ -190,6 +194,7 @@ class RuntimeKernel(Kernel):
             orchestration=orchestration,
             projections=projections,
             checks=checks,
+            agents=agents,
             worker=worker,
         )
 
@@ -239,6 +244,7 @@ class Runtime:
         projections: What is kept up with the journals of all jobs, while this process executes.
         checks: What schedules can ask before they fire: functions, or names and functions. A schedule with a check is looked after by
             processes that have it.
+        agents: What resident agents are made of. The kernel's own agent is among them, as `agent`.
         worker: Whether this process executes jobs, or only submits and follows them.
 
     Raises:
@@ -262,6 +268,7 @@ class Runtime:
         orchestration: OrchestrationConfig | None = None,
         projections: Iterable[Projection] = (),
         checks: Iterable[Check] | Mapping[str, Check] = (),
+        agents: AgentRegistry | None = None,
         worker: bool = True,
     ) -> None:
         from agent_runtime.settings import Settings, make_default_folder
@@ -285,6 +292,7 @@ class Runtime:
             orchestration=orchestration,
             projections=projections,
             checks=checks,
+            agents=agents,
             options=self.settings.kernel_options(),
             worker=worker,
         )

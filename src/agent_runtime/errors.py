@@ -4,6 +4,7 @@ AgentRuntimeError
 ├── InvalidInput                   fix the call
 │   ├── UnknownJob
 │   ├── UnknownAction
+│   ├── UnknownAgent
 │   ├── UnknownMessage
 │   ├── UnknownKey
 │   ├── UnknownSchedule
@@ -100,6 +101,12 @@ class UnknownMessage(InvalidInput):
     """There is no such message, or it has been forgotten."""
 
     code = "UNKNOWN_MESSAGE"
+
+
+class UnknownAgent(InvalidInput):
+    """There is no such resident agent."""
+
+    code = "UNKNOWN_AGENT"
 
 
 class UnknownKey(InvalidInput):
@@ -364,14 +371,14 @@ class InboxFull(AgentRuntimeError):
     Attributes:
         identity: Whose inbox is full.
         scope_id: Its scope.
-        limit: The bound, `max_inbox` of the kernel's options.
+        limit: The bound: `max_inbox` of the kernel's options, or `max_queue_size` of a resident agent.
     """
 
     code = "INBOX_FULL"
 
-    def __init__(self, *, identity: str, scope_id: str, limit: int) -> None:
+    def __init__(self, *, identity: str, scope_id: str, limit: int, bound: str = "max_inbox") -> None:
         super().__init__(
-            f"{limit} or more messages wait in the inbox of {identity!r} in scope {scope_id!r} already (max_inbox is {limit}); "
+            f"{limit} or more messages wait in the inbox of {identity!r} in scope {scope_id!r} already ({bound} is {limit}); "
             "send again when some have been received"
         )
         self.identity = identity

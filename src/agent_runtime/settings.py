@@ -242,6 +242,7 @@ class Settings(BaseSettings):
     suspect_patience: float = _DEFAULTS.suspect_patience
     max_events: int = _DEFAULTS.max_events
     max_inbox: int = _DEFAULTS.max_inbox
+    max_agents_per_scope: int = _DEFAULTS.max_agents_per_scope
     priority_across_scopes: bool = _DEFAULTS.priority_across_scopes
     strict: bool = _DEFAULTS.strict
     max_child_depth: int = _DEFAULTS.max_child_depth

@@ -42,7 +42,7 @@ def test_every_core_room_is_kept_free_of_io(
 def test_every_storage_back_end_is_kept_apart_from_the_others(
     graph: grimp.ImportGraph, contracts: dict[str, dict[str, list[str]]]
 ) -> None:
-    shared = {"agent_runtime.storage.migrations", "agent_runtime.storage.rules"}
+    shared = {f"agent_runtime.storage.{name}" for name in ("migrations", "rows", "rules")}
     back_ends = {
         child for child in graph.find_children("agent_runtime.storage") if graph.find_children(child)
     } - shared

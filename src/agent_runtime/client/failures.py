@@ -32,6 +32,7 @@ _KINDS: Final[Mapping[str, type[AgentRuntimeError]]] = {
         errors.UnknownAction,
         errors.UnknownMessage,
         errors.UnknownKey,
+        errors.UnknownAgent,
         errors.UnknownSchedule,
         errors.UnknownExecution,
         errors.UnknownOperator,

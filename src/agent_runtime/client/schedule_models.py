@@ -62,8 +62,17 @@ class ScheduledMessage(Sent):
     message: Json = None
 
 
+class ScheduledTask(Sent):
+    """A task that a schedule gives to a resident agent."""
+
+    agent_id: str
+    task: str = Field(description="What to do.")
+    data: Json = None
+    priority: str = Field(default="normal", description="low, normal, high or urgent.")
+
+
 class NewSchedule(Sent):
-    """A schedule: when it is due, and the `job` that it starts or the `message` that it sends."""
+    """A schedule: when it is due, and the `job` that it starts, the `message` that it sends or the `task` that it gives to an agent."""
 
     model_config = for_example(
         timing={"cron": "*/15 7-19 * * MON-FRI", "timezone": "Europe/Berlin"},
@@ -78,6 +87,7 @@ class NewSchedule(Sent):
     )
     job: ScheduledJob | None = None
     message: ScheduledMessage | None = None
+    task: ScheduledTask | None = None
 
 
 class Schedule(Answered):
@@ -88,7 +98,7 @@ class Schedule(Answered):
     timing: dict[str, Json] = Field(description="As it was put, with its times in UTC.")
     rules: dict[str, Json] = Field(description="Those that are not as by default.")
     check: str | None
-    starts: Literal["job", "message"]
+    starts: Literal["job", "message", "task"]
     to: str | None = Field(description="Of a message: the identity.")
     operator: str | None = Field(description="Of a job, as all that follows; null is the default agent.")
     principal_id: str | None
@@ -137,6 +147,7 @@ class Schedule(Answered):
 
 def _of_schedule(schedule: KeptSchedule, *, content: bool) -> dict[str, Any]:
     from agent_runtime.kernel.scheduled import ScheduledMessage as KeptMessage
+    from agent_runtime.kernel.scheduled import ScheduledTask as KeptTask
 
     starts = schedule.starts
     names = ("schedule_id", "scope_id", "check", "next_due", "last_id", "paused_at", "created_at")
@@ -147,6 +158,11 @@ def _of_schedule(schedule: KeptSchedule, *, content: bool) -> dict[str, Any]:
         own |= dict.fromkeys((*of_jobs, "deadline_seconds", "budgets"))
         own |= {"starts": "message", "to": starts.identity, "metadata": {}, "tags": {}}
         own["content"] = starts.body if content else None
+        return own
+    if isinstance(starts, KeptTask):
+        own |= dict.fromkeys((*of_jobs, "deadline_seconds", "budgets"))
+        own |= {"starts": "task", "to": starts.agent_id, "metadata": {}, "tags": {}}
+        own["content"] = {"task": starts.task, "data": starts.data} if content else None
         return own
     own |= {name: getattr(starts, name) for name in (*of_jobs, "deadline_seconds")}
     own["budgets"] = None if starts.budgets is None else dict(starts.budgets.to_dict())

@@ -42,6 +42,8 @@ class KernelOptions:
     processes may pass it a little."""
     max_inbox: int = MAX_INBOX
     """Messages that may wait for one identity before `send` refuses more with `InboxFull`."""
+    max_agents_per_scope: int = 100_000
+    """Resident agents that one scope may have."""
     suspend_after: float = 0.1
     """How long a job whose branches all wait stays in memory."""
     drain_timeout: float = 25.0
@@ -109,7 +111,16 @@ class KernelOptions:
         return QueueBounds(total=self.max_queued, per_scope=self.max_queued_per_scope)
 
 
-_AT_LEAST_ONE = frozenset({"max_concurrency", "max_crashes", "max_events", "max_inbox", "default_max_tokens"})
+_AT_LEAST_ONE = frozenset(
+    {
+        "max_concurrency",
+        "max_crashes",
+        "max_events",
+        "max_inbox",
+        "default_max_tokens",
+        "max_agents_per_scope",
+    }
+)
 _BOUNDS = frozenset({"max_concurrency_per_scope", "max_queued", "max_queued_per_scope"})
 _NEVER_ZERO = frozenset({"heartbeat_interval", "worker_timeout", "sweep_interval", "projection_interval"})
 

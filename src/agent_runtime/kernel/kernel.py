@@ -42,6 +42,7 @@ from agent_runtime.kernel.answers import Answers
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.queue_credits import QueueCredits
 from agent_runtime.kernel.request import ExecutionRequest
+from agent_runtime.kernel.residents import Residents
 from agent_runtime.kernel.scheduled import KernelStarter
 from agent_runtime.kernel.schedules import ScheduleManager
 from agent_runtime.kernel.stores import StorageView
@@ -59,6 +60,7 @@ from agent_runtime.ports.feed import Projection
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.storage import Storage
 from agent_runtime.ports.trace_context import belonging_to
+from agent_runtime.residents.definitions import AgentRegistry
 from agent_runtime.schedules.rules import Check
 from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.content import content_aside
@@ -67,6 +69,7 @@ from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEven
 from agent_runtime.values.job import FAILURES, JobStatus
 from agent_runtime.values.message import InboxMessage, check_identity
 from agent_runtime.values.retry_policy import RetryPolicy
+from agent_runtime.worker.agent_keeper import AgentKeeper
 from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.completion_waiters import CompletionWaiters
 from agent_runtime.worker.heartbeat import Heartbeat
@@ -120,9 +123,16 @@ class Kernel:
         projections: What is kept up with the journals of all jobs, while this process executes.
         checks: What schedules can ask before they fire: functions, or names and functions. A schedule with a check is looked after by
             processes that have it.
+        agents: What resident agents are made of. The kernel's own agent is among them, as `agent`.
         erasers: Returns what keeps content of jobs beside the storage's own tables.
         worker: Whether this process executes jobs, or only submits and follows them.
     """
+
+    _starting: asyncio.Lock | None = None
+    _started = False
+    _closed = False
+    _stopping: asyncio.Lock | None = None
+    _stopped = False
 
     def __init__(
         self,
@@ -144,6 +154,7 @@ class Kernel:
         orchestration: OrchestrationConfig | None = None,
         projections: Iterable[Projection] = (),
         checks: Iterable[Check] | Mapping[str, Check] = (),
+        agents: AgentRegistry | None = None,
         erasers: Callable[[], Iterable[Eraser]] = tuple,
         worker: bool = True,
     ) -> None:
@@ -170,11 +181,6 @@ class Kernel:
         self._wants_to_execute = worker
         self._orchestration = orchestration
         self._add_default_agent(engine, agent)
-        self._starting: asyncio.Lock | None = None
-        self._started = False
-        self._closed = False
-        self._stopping: asyncio.Lock | None = None
-        self._stopped = False
         self._retry = retry or RetryPolicy()
         self._assemble(
             engine or (agent.engine if agent is not None else None),
@@ -183,6 +189,7 @@ class Kernel:
             dispatcher=dispatcher,
             projections=projections,
             checks=_checks(checks),
+            agents=agents,
         )
 
     def _assemble(
@@ -194,6 +201,7 @@ class Kernel:
         dispatcher: Dispatcher,
         projections: Iterable[Projection],
         checks: Mapping[str, Check],
+        agents: AgentRegistry | None,
     ) -> None:
         """Put together what executes jobs."""
         heartbeat, ends = self._heartbeat(dispatcher), CompletionWaiters(self.storage)
@@ -221,8 +229,6 @@ class Kernel:
         timers = TimerService(
             self.storage, self.clock, sweep_interval=self.options.sweep_interval, ledger=self.ledger
         )
-        scheduler = self._scheduler(checks)
-        self.schedules = ScheduleManager(self.storage, self.clock, scheduler.wake)
         self._changes = ChangeRouter(
             self.storage,
             bus=self.bus,
@@ -238,7 +244,8 @@ class Kernel:
             executor=executor,
             dispatcher=dispatcher,
             timers=timers,
-            scheduler=scheduler,
+            keeper=self._keeper(agents, engine),
+            scheduler=self._scheduler(checks),  # which gives tasks to agents
             ready=ready,
             changes=self._changes,
             heartbeat=heartbeat,
@@ -259,14 +266,40 @@ class Kernel:
         async def execute(request: ExecutionRequest) -> str:
             return (await self.execute(request)).job_id
 
-        return Scheduler(
+        scheduler = Scheduler(
             self.storage,
             self.clock,
             holder=self.worker_id,
-            starter=KernelStarter(self.storage, jobs=self.jobs, inbox=self.inbox, execute=execute),
+            starter=KernelStarter(
+                self.storage, jobs=self.jobs, inbox=self.inbox, agents=self.agents, execute=execute
+            ),
             checks=checks,
             sweep_interval=self.options.sweep_interval,
         )
+        self.schedules = ScheduleManager(self.storage, self.clock, scheduler.wake)
+        return scheduler
+
+    def _keeper(self, registry: AgentRegistry | None, engine: ExecutionEngine | None) -> AgentKeeper:
+        """Return what looks after resident agents, told of what happens to them and to their jobs."""
+        residents = Residents(
+            self,
+            storage=self.storage,
+            clock=self.clock,
+            holder=self.worker_id,
+            jobs=self.jobs,
+            ledger=self.ledger,
+            operators=self.operators,
+            registry=registry,
+            engine=engine,
+            check=self._check_executable,
+            end_of=self._changes.end_of,
+            sweep_interval=self.options.sweep_interval,
+            max_agents=self.options.max_agents_per_scope,
+        )
+        self._changes.on_agents = residents.changed
+        self._changes.on_job = residents.keeper.job_changed
+        self.agents, self.mail, self.agent_events = residents.agents, residents.mail, residents.history
+        return residents.keeper
 
     def _projectors(self, projections: Iterable[Projection]) -> Projectors:
         """Return what keeps projections up with the feed."""

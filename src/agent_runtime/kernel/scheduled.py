@@ -11,8 +11,11 @@ from agent_runtime.errors import InvalidInput, UnknownJob, UnknownMessage
 from agent_runtime.inbox.manager import InboxManager
 from agent_runtime.jobs.manager import JobManager
 from agent_runtime.kernel.request import ExecutionRequest
+from agent_runtime.ports.agents import MessageKind
 from agent_runtime.ports.readers import JobReader
 from agent_runtime.ports.schedules import StoredSchedule
+from agent_runtime.residents.manager import AgentManager, check_task
+from agent_runtime.residents.settings import as_priority
 from agent_runtime.values.content import content_aside, decode, encode
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.message import MAX_MESSAGE_BYTES, check_identity
@@ -40,7 +43,24 @@ class ScheduledMessage:
         check_identity("identity", self.identity)
 
 
-Started = ExecutionRequest | ScheduledMessage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledTask:
+    """A task that a schedule gives to a resident agent; it wakes one that sleeps."""
+
+    agent_id: str
+    task: str
+    """What to do."""
+    data: Any = None
+    """JSON values that belong to it; with the task up to 256 KiB."""
+    priority: str = "normal"
+
+    def __post_init__(self) -> None:
+        check_identity("agent_id", self.agent_id)
+        check_task(self.task)
+        as_priority("priority", self.priority)
+
+
+Started = ExecutionRequest | ScheduledMessage | ScheduledTask
 """What a schedule starts."""
 
 
@@ -55,8 +75,11 @@ def dump_started(given: Started) -> bytes:
     if isinstance(given, ScheduledMessage):
         encode(given.body, limit=MAX_MESSAGE_BYTES)
         return encode({"message": {"identity": given.identity, "body": given.body}})
+    if isinstance(given, ScheduledTask):
+        encode(asdict(given), limit=MAX_MESSAGE_BYTES)
+        return encode({"task": asdict(given)})
     if not isinstance(given, ExecutionRequest):
-        raise InvalidInput("a schedule starts an ExecutionRequest or a ScheduledMessage")
+        raise InvalidInput("a schedule starts an ExecutionRequest, a ScheduledMessage or a ScheduledTask")
     for name, why in _OF_ONE.items():
         if getattr(given, name):
             raise InvalidInput(f"{name} is not for schedules: {why}")
@@ -73,6 +96,8 @@ def load_started(content: bytes) -> Started:
     told = decode(content)
     if "message" in told:
         return ScheduledMessage(**told["message"])
+    if "task" in told:
+        return ScheduledTask(**told["task"])
     values = dict(told["job"])
     for name, build in _BUILDERS.items():
         if values.get(name) is not None:
@@ -103,6 +128,7 @@ class KernelStarter:
         storage: Where jobs are found by their keys.
         jobs: All there are.
         inbox: Sends messages.
+        agents: Gives tasks to resident agents.
         execute: Accepts a job, and returns its id.
     """
 
@@ -112,11 +138,13 @@ class KernelStarter:
         *,
         jobs: JobManager,
         inbox: InboxManager,
+        agents: AgentManager,
         execute: Callable[[ExecutionRequest], Awaitable[str]],
     ) -> None:
         self._storage = storage
         self._jobs = jobs
         self._inbox = inbox
+        self._agents = agents
         self._execute = execute
 
     async def started(self, schedule: StoredSchedule, due_at: datetime) -> str | None:
@@ -136,6 +164,17 @@ class KernelStarter:
                 started.identity, started.body, dedupe_key=key, scope_id=schedule.scope_id
             )
             return sent.message_id
+        if isinstance(started, ScheduledTask):
+            posted = await self._agents.post(
+                started.agent_id,
+                {"task": started.task, "data": started.data, "due_at": _text(due_at)},
+                kind=MessageKind.TIMER,
+                name=schedule.schedule_id,
+                priority=started.priority,
+                dedupe_key=key,
+                scope_id=schedule.scope_id,
+            )
+            return posted.message_id
         told = {"schedule_id": schedule.schedule_id, "due_at": _text(due_at)}
         request = replace(
             started,
@@ -150,7 +189,11 @@ class KernelStarter:
         if schedule.last_id is None:
             return False
         try:
-            if isinstance(await _loaded(schedule), ScheduledMessage):
+            started = await _loaded(schedule)
+            if isinstance(started, ScheduledTask):
+                task = await self._agents.get_message(schedule.last_id, scope_id=schedule.scope_id)
+                return task.status.is_open
+            if isinstance(started, ScheduledMessage):
                 message = await self._inbox.get(schedule.last_id, scope_id=schedule.scope_id)
                 return message.claimed_by is None
             job = await self._jobs.head(schedule.last_id, scope_id=schedule.scope_id)

@@ -10,7 +10,13 @@ from typing import Final, Protocol
 
 from agent_runtime.errors import ConfigurationError, InvalidInput, StorageError, UnknownSchedule
 from agent_runtime.kernel.request import ExecutionRequest
-from agent_runtime.kernel.scheduled import ScheduledMessage, Started, dump_started, load_started
+from agent_runtime.kernel.scheduled import (
+    ScheduledMessage,
+    ScheduledTask,
+    Started,
+    dump_started,
+    load_started,
+)
 from agent_runtime.ports.audit import Note
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.current_job import after_the_journal
@@ -399,10 +405,10 @@ def _passed(
 
 
 def _scope_of(starts: Started, scope_id: str | None) -> str:
-    if isinstance(starts, ScheduledMessage):
+    if isinstance(starts, ScheduledMessage | ScheduledTask):
         return check_text("scope_id", DEFAULT_SCOPE if scope_id is None else scope_id)
     if not isinstance(starts, ExecutionRequest):
-        raise InvalidInput("a schedule starts an ExecutionRequest or a ScheduledMessage")
+        raise InvalidInput("a schedule starts an ExecutionRequest, a ScheduledMessage or a ScheduledTask")
     if scope_id not in (None, starts.scope_id):
         raise InvalidInput("a schedule and the job it starts are of one scope")
     return starts.scope_id

@@ -26,14 +26,14 @@ class Claim:
     """Its whole journal, signals that had waited already drained into it."""
 
 
-ChangeKind = Literal["created", "signalled", "appended", "ended", "timer"]
+ChangeKind = Literal["created", "signalled", "appended", "ended", "timer", "agent"]
 
 
 class RemoteChange(NamedTuple):
     """What another process has done to a job."""
 
     kind: ChangeKind
-    """`signalled`: a signal or a message waits for it; `appended`: its journal has new entries; `ended`: or is blocked; `timer`: one was set."""
+    """`signalled`: a signal or a message waits for it; `appended`: its journal has new entries; `ended`: or is blocked; `timer`: one was set; `agent`: no job, but some resident agent was changed."""
     job_id: str
 
 
@@ -50,6 +50,10 @@ class Listener(Protocol):
 
     def mailed(self, job_ids: Sequence[str]) -> None:
         """Learn of jobs for which a commit made through this storage object has left messages, in memory or suspended."""
+        ...
+
+    def agents_changed(self, changes: Sequence[tuple[str, str]]) -> None:
+        """Learn of resident agents, by scope and name, that a change through this storage object was about; the name may be empty."""
         ...
 
     def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from agent_runtime.ports.agents import Agents
 from agent_runtime.ports.audit import Audit
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.due import DueWork
@@ -34,6 +35,7 @@ class Storage(
     Audit,
     ApiKeys,
     Schedules,
+    Agents,
     Protocol,
 ):
     """Everything one database does for the runtime."""

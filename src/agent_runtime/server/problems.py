@@ -36,6 +36,7 @@ _STATUS: Final[Mapping[type[BaseException], int]] = {
     errors.UnknownAction: 404,
     errors.UnknownMessage: 404,
     errors.UnknownKey: 404,
+    errors.UnknownAgent: 404,
     errors.UnknownSchedule: 404,
     errors.UnknownExecution: 404,
     errors.IdempotencyConflict: 409,

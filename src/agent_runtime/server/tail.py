@@ -172,6 +172,9 @@ class FeedTail:
     def mailed(self, job_ids: Sequence[str]) -> None:
         """Nothing was written into a journal yet."""
 
+    def agents_changed(self, changes: Sequence[tuple[str, str]]) -> None:
+        """Nothing was written into a journal."""
+
     def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         """Look soon."""
         self._looking.wake()

@@ -29,11 +29,13 @@ EMPTIED: Final = frozenset(
             "action_tokens",
         ),
         *("ledger", "budgets", "budget_counters", "api_keys", "schedules"),
+        *("agents", "agent_memory", "agent_subscriptions", "agent_messages", "agent_events"),
     )
 )
 """The tables out of which a storage erases content and names."""
 KEPT: Final = {
     "runtime_audit": "ids, hashes, and who has erased what, or made and ended which API key",
+    "runtime_agent_scopes": "numbers",
     "runtime_fires": "times and ids",
     "runtime_cursors": "names of projections and processes",
     "runtime_operators": "names of code",

@@ -23,7 +23,7 @@ GATHER_SECONDS: Final = 0.02
 """How long the growth of journals is gathered before it is announced. Wake-ups go out at once."""
 RETRY_SECONDS: Final = 1.0
 _KINDS: Final[Mapping[str, ChangeKind]] = {
-    "c": "created", "w": "signalled", "g": "appended", "e": "ended", "t": "timer",
+    "c": "created", "w": "signalled", "g": "appended", "e": "ended", "t": "timer", "a": "agent",
 }  # fmt: skip
 _LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
 _EVERYTHING: Final = "*"

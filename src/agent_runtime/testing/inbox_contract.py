@@ -43,6 +43,9 @@ class _Woken:
         """Remember."""
         self.jobs.extend(job_ids)
 
+    def agents_changed(self, changes: Sequence[tuple[str, str]]) -> None:
+        """Nothing to remember."""
+
     def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         """Nothing to remember."""
 

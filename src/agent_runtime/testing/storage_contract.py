@@ -68,6 +68,9 @@ class Recorder:
     def mailed(self, job_ids: Sequence[str]) -> None:
         """Nothing to remember."""
 
+    def agents_changed(self, changes: Sequence[tuple[str, str]]) -> None:
+        """Nothing to remember."""
+
     def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         """Nothing to remember."""
 

@@ -73,6 +73,10 @@ class ChangeRouter:
         """Whether due jobs are executed here."""
         self.on_news: Callable[[], None] | None = None
         """Called when a job may have become due, or anything may have happened, while this process does not execute."""
+        self.on_agents: Callable[[], None] | None = None
+        """Called when resident agents were changed, here or elsewhere."""
+        self.on_job: Callable[[str], None] | None = None
+        """Called when a job has gone on or stands still, here or elsewhere."""
         self._ends = ends
         self._sweeping = BackgroundLoop(
             self.sweep,
@@ -101,8 +105,14 @@ class ChangeRouter:
             self._storage.unlisten(self)
         await stopped(self._ready.stop, self._sweeping.stop, self._ends.stop)
 
+    def _tell_of(self, job_id: str) -> None:
+        if self.on_job is not None:
+            self.on_job(job_id)
+
     def committed(self, commit: Commit, first_seq: int) -> None:
         """React to a commit of this process."""
+        if commit.job is not None and commit.job_id is not None:
+            self._tell_of(commit.job_id)
         if commit.job is not None and commit.job.release:
             run = self._executor.runs.get(commit.job_id or "")
             if run is not None and run.job.fence == commit.fence:
@@ -186,6 +196,7 @@ class ChangeRouter:
 
     def signals_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         """React to entries that a claim or a drain has written."""
+        self._tell_of(job_id)
         for event in events:
             self._bus.publish_live(event)
             if event.is_terminal:
@@ -196,12 +207,19 @@ class ChangeRouter:
         for job_id in job_ids:
             self.wake(job_id)
 
+    def agents_changed(self, changes: Sequence[tuple[str, str]]) -> None:
+        """Have resident agents looked after."""
+        del changes
+        if self.on_agents is not None:
+            self.on_agents()
+
     def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         """React to another process's commits; without `changes`, anything may have happened."""
         if changes is None:
             self._sweeping.wake()
             self._bus.notify()
             self._timers.poll()
+            self.agents_changed(())
             return
         for kind, job_id in changes:
             match kind:
@@ -209,10 +227,13 @@ class ChangeRouter:
                     self._become_due(job_id)
                 case "signalled" if self._queue is None or job_id in self._executor.busy:
                     self.wake(job_id)
+                case "agent":
+                    self.agents_changed(())
                 case "timer":
                     self._timers.poll()
                 case "appended":
                     self._bus.notify(job_id)
+                    self._tell_of(job_id)
                 case "ended":
                     self._bus.notify(job_id)
                     self._ends.on_remote_change(job_id)

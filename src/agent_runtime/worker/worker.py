@@ -10,6 +10,7 @@ from agent_runtime.execution.services import RunServices
 from agent_runtime.ports.commit import Commit, Signal
 from agent_runtime.ports.dispatcher import Dispatcher, SelectiveDispatcher, SharedDispatcher
 from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.worker.agent_keeper import AgentKeeper
 from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.heartbeat import Heartbeat
 from agent_runtime.worker.place import Place
@@ -38,6 +39,7 @@ class Worker:
         dispatcher: Brings them.
         timers: Looked after by whoever executes.
         scheduler: Looks after schedules where jobs are executed.
+        keeper: Looks after resident agents there.
         ready: Where jobs go that lose their owner.
         changes: Hears of commits.
         heartbeat: The worker's.
@@ -53,6 +55,7 @@ class Worker:
         dispatcher: Dispatcher,
         timers: TimerService,
         scheduler: Scheduler,
+        keeper: AgentKeeper,
         ready: ReadyQueue,
         changes: ChangeRouter,
         heartbeat: Heartbeat,
@@ -66,6 +69,7 @@ class Worker:
         self._queue = dispatcher if isinstance(dispatcher, SharedDispatcher) else None
         self._timers = timers
         self._scheduler = scheduler
+        self._keeper = keeper
         self._projectors = projectors
         self._ready = ready
         self._changes = changes
@@ -132,7 +136,7 @@ class Worker:
             self._projectors.stop,
             self._changes.stop,
         )
-        steps = (self._scheduler.stop, self._drain, *loops, self._sign_off)
+        steps = (self._scheduler.stop, self._keeper.stop, self._drain, *loops, self._sign_off)
         if not await stopped(*steps, seconds=seconds):
             logger.warning("stopping took longer than %g s; what is left is for other workers", seconds)
         self._changes.executes = False
@@ -164,6 +168,7 @@ class Worker:
         await self._changes.sweep()
         self._timers.start()
         self._scheduler.start()
+        self._keeper.start()
         self._projectors.start()
 
     async def _free_blocked(self) -> None:

@@ -13,7 +13,7 @@ from agent_runtime.client import schedule_models as schemas
 from agent_runtime.client.models import Page
 from agent_runtime.errors import InvalidInput
 from agent_runtime.kernel.kernel import Kernel
-from agent_runtime.kernel.scheduled import ScheduledMessage, Started
+from agent_runtime.kernel.scheduled import ScheduledMessage, ScheduledTask, Started
 from agent_runtime.kernel.schedules import Schedule
 from agent_runtime.ports.schedules import StoredSchedule
 from agent_runtime.schedules.rules import ScheduleRules
@@ -123,10 +123,15 @@ async def put_schedule(
 
 
 def _started(new: schemas.NewSchedule, caller: Caller, scope_id: str) -> Started:
-    if (new.job is None) == (new.message is None):
-        raise InvalidInput("job, message: a schedule has exactly one of them")
+    if sum(one is not None for one in (new.job, new.message, new.task)) != 1:
+        raise InvalidInput("job, message, task: a schedule has exactly one of them")
     if new.message is not None:
         return ScheduledMessage(identity=new.message.to, body=new.message.message)
+    if new.task is not None:
+        given = new.task
+        return ScheduledTask(
+            agent_id=given.agent_id, task=given.task, data=given.data, priority=given.priority
+        )
     job: Any = new.job
     return request_of(job, caller, scope_id)
 

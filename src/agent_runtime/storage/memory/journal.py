@@ -15,9 +15,9 @@ from agent_runtime.ports.audit import (
     TrailEntry,
     TrailHead,
 )
-from agent_runtime.storage.audit_rows import next_of_trail
 from agent_runtime.storage.cursors import bytes_of, last_of_page
 from agent_runtime.storage.memory.state import State
+from agent_runtime.storage.rows.audit import next_of_trail
 from agent_runtime.values.event import RuntimeEvent
 
 

@@ -12,6 +12,7 @@ from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.retention import Forgettable
 from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.erasing import digests
+from agent_runtime.storage.memory.agents import erase_agents
 from agent_runtime.storage.memory.erasing import (
     empty_jobs,
     erase_keys,
@@ -127,4 +128,4 @@ class Retention:
         if principal_id is None:
             return count
         person = (self._state, scope_id, principal_id, pseudonym, self.clock.now())
-        return count + erase_keys(*person) + erase_schedules(*person)
+        return count + erase_keys(*person) + erase_schedules(*person) + erase_agents(*person)

@@ -21,6 +21,7 @@ from agent_runtime.ports.schedules import Fire, StoredSchedule
 from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.storage.memory.job_table import JobTable, Line, in_order, is_ready
 from agent_runtime.storage.memory.mail import Mail
+from agent_runtime.storage.memory.residents import Residents
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionToken
 from agent_runtime.values.budget import Counters, EntryKey, LedgerEntry
@@ -90,6 +91,7 @@ class State:
     """By scope and name."""
     fires: dict[tuple[str, str], dict[datetime, Fire]] = field(default_factory=dict)
     """The logs of schedules, by the first time of each entry."""
+    residents: Residents = field(default_factory=Residents)
     mail: Mail = field(default_factory=Mail)
     workers: dict[str, WorkerRecord] = field(default_factory=dict)
     listed: dict[tuple[str, str], datetime] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.commit import Commit, NewEvent
 from agent_runtime.ports.journal import Claim, Listener
 from agent_runtime.storage.memory.actions import ActionLists, ActionReader
+from agent_runtime.storage.memory.agents import Agents
 from agent_runtime.storage.memory.commit import append, apply, check, drain_signals
 from agent_runtime.storage.memory.due import DueWork
 from agent_runtime.storage.memory.feed import Feed
@@ -47,6 +48,7 @@ class MemoryStorage(
     Audit,
     ApiKeys,
     Schedules,
+    Agents,
 ):
     """Storage that lives as long as the object."""
 

@@ -11,7 +11,7 @@ from agent_runtime.ports.due import DueJob
 from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
-from agent_runtime.storage.postgres.slots import able_parameters
+from agent_runtime.storage.postgres.locks import able_parameters
 from agent_runtime.storage.postgres.values import (
     from_text,
     timer_record,

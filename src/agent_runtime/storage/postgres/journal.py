@@ -15,7 +15,6 @@ from agent_runtime.ports.audit import (
     TrailEntry,
     TrailHead,
 )
-from agent_runtime.storage import audit_rows
 from agent_runtime.storage.cursors import BYTES_ON_POSTGRES, DATA_ON_POSTGRES, last_of_page
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
@@ -27,6 +26,7 @@ from agent_runtime.storage.postgres.values import (
     from_text,
     to_text,
 )
+from agent_runtime.storage.rows import audit as audit_rows
 from agent_runtime.values.checks import MAX_COUNT
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.turns import aside

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from agent_runtime.ports.audit import INSTALLATION, Note
 from agent_runtime.ports.keys import ReplacedKey, StoredKey
-from agent_runtime.storage import key_rows
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.journal import extend_trail
 from agent_runtime.storage.postgres.values import decode, encode, from_text, to_text
+from agent_runtime.storage.rows import keys as key_rows
 from agent_runtime.values.api_key import ApiKey
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from agent_runtime.audit.chain import links
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage import rules
 from agent_runtime.storage.postgres.inbox import Mail
-from agent_runtime.storage.postgres.slots import SlotNeeds, Slots
+from agent_runtime.storage.postgres.locks import SlotNeeds, Slots
 from agent_runtime.storage.postgres.values import from_json
 from agent_runtime.storage.rules import Key
 from agent_runtime.values.ability import Ability

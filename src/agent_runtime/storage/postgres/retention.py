@@ -10,10 +10,11 @@ from agent_runtime.audit.chain import Salts
 from agent_runtime.ports.audit import Note
 from agent_runtime.ports.clock import ServerClock
 from agent_runtime.ports.retention import Forgettable
-from agent_runtime.storage import erasing
+from agent_runtime.storage import erasing, erasing_agents
 from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.forgetting import forget
 from agent_runtime.storage.postgres import statements as sql
+from agent_runtime.storage.postgres.agents import forget_agent
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.journal import extend_trail
 from agent_runtime.storage.postgres.schedules import drop_schedule
@@ -50,6 +51,16 @@ _NAMES_OF_KEYS: Final = tuple(
 )
 _SCHEDULES_OF: Final = erasing.SCHEDULES_OF.format(scope="$1", value="$2")
 _NAMES_OF_SCHEDULES: Final = erasing.NAMES_OF_SCHEDULES.format(scope="$1", value="$2", pseudonym="$3::text")
+_PLACES: Final = {
+    "scope": "$1",
+    "value": "$2",
+    "pseudonym": "$3::text",
+    "sender": "data ->> 'from'",
+    "message": "data ->> 'message_id'",
+}
+_AGENTS_OF: Final = erasing_agents.AGENTS_OF.format(**_PLACES)
+_EMPTY_AGENTS: Final = tuple(one.format(**_PLACES) for one in erasing_agents.EMPTY)
+_RENAME_IN_AGENTS: Final = tuple(one.format(**_PLACES) for one in erasing_agents.RENAME)
 
 
 class Retention:
@@ -145,6 +156,7 @@ class Retention:
             if principal_id is not None:
                 person = (connection, scope_id, principal_id, pseudonym, self.clock.now())
                 count += await _erase_keys(*person) + await _erase_schedules(*person)
+                count += await _erase_agents(*person)
             return count
 
         return await self._connections.change(rename)
@@ -171,6 +183,21 @@ async def _erase_schedules(
         note = erasing.removed_by_erasure(schedule_id, pseudonym)
         await drop_schedule(connection, scope_id, schedule_id, at, note)
     return len(found) + _rows(await connection.execute(_NAMES_OF_SCHEDULES, *whose, pseudonym))
+
+
+async def _erase_agents(
+    connection: Connection, scope_id: str, principal_id: str, pseudonym: str, at: datetime
+) -> int:
+    """Remove the agents on behalf of a person, and what the person has said to others of the scope."""
+    whose = (to_text(scope_id), to_text(principal_id))
+    found = [from_text(row[0]) for row in await connection.fetch(_AGENTS_OF, *whose)]
+    for agent_id in found:
+        await forget_agent(connection, whose[0], to_text(agent_id))
+        note = erasing_agents.removed_by_erasure(agent_id, pseudonym)
+        await extend_trail(connection, scope_id, at, (), [note])
+    done = [await connection.execute(statement, *whose) for statement in _EMPTY_AGENTS]
+    done += [await connection.execute(statement, *whose, pseudonym) for statement in _RENAME_IN_AGENTS]
+    return len(found) + sum(map(_rows, done))
 
 
 async def _rename_ledger(connection: Connection, found: Sequence[Any], pseudonym: str) -> int:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.ports.audit import Note
 from agent_runtime.ports.schedules import Fire, StoredSchedule
-from agent_runtime.storage import schedule_rows as rows
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.journal import extend_trail
 from agent_runtime.storage.postgres.values import decode, encode, to_text
+from agent_runtime.storage.rows import schedules as rows
 
 if TYPE_CHECKING:
     from agent_runtime.storage.postgres.connections import Connection

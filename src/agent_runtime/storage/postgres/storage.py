@@ -15,6 +15,7 @@ from agent_runtime.ports.live_channel import LiveChannel
 from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.actions import ActionLists, ActionReader
+from agent_runtime.storage.postgres.agents import Agents
 from agent_runtime.storage.postgres.apply import Claimed
 from agent_runtime.storage.postgres.change_notifier import PostgresChangeNotifier
 from agent_runtime.storage.postgres.claims import ClaimReader
@@ -66,6 +67,7 @@ class PostgresStorage(
     Audit,
     ApiKeys,
     Schedules,
+    Agents,
 ):
     """Storage in a database that any number of processes share.
 

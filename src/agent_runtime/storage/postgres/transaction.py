@@ -11,8 +11,8 @@ from agent_runtime.storage.ends import End, Ends
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.inbox import lock_inboxes, write_mail
 from agent_runtime.storage.postgres.locked_rows import LockedJob, LockedRows, Needs, Row
+from agent_runtime.storage.postgres.locks import count_slots, lock_scopes
 from agent_runtime.storage.postgres.operations import CommitOperation
-from agent_runtime.storage.postgres.slots import count_slots, lock_scopes
 from agent_runtime.storage.postgres.values import decode, from_json, from_text, to_text
 from agent_runtime.storage.spent import LAST_POSITION, spent_by
 from agent_runtime.values.budget import DIMENSIONS, Amount, Counters, EntryKey

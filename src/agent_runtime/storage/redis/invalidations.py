@@ -90,6 +90,9 @@ class Invalidations:
     def mailed(self, job_ids: Sequence[str]) -> None:
         """Do nothing: a message changes no job's row."""
 
+    def agents_changed(self, changes: Sequence[tuple[str, str]]) -> None:
+        """Do nothing: an agent is no job."""
+
     def signals_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         """Learn of signals that this process has drained, with a claim too."""
         self.add(job_id)

@@ -18,8 +18,8 @@ from agent_runtime.ports.audit import (
     TrailEntry,
     TrailHead,
 )
-from agent_runtime.storage import audit_rows
 from agent_runtime.storage.cursors import BYTES_ON_SQLITE, DATA_ON_SQLITE, last_of_page
+from agent_runtime.storage.rows import audit as audit_rows
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.claims import EVENTS
 from agent_runtime.storage.sqlite.reader import Reader

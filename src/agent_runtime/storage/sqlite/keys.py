@@ -9,7 +9,7 @@ from typing import Final
 
 from agent_runtime.ports.audit import INSTALLATION, Note
 from agent_runtime.ports.keys import ReplacedKey, StoredKey
-from agent_runtime.storage import key_rows
+from agent_runtime.storage.rows import keys as key_rows
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.journal import extend_trail
 from agent_runtime.storage.sqlite.reader import Reader

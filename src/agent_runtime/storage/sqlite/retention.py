@@ -13,11 +13,12 @@ from agent_runtime.audit.chain import Salts
 from agent_runtime.ports.audit import Note
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.retention import Forgettable
-from agent_runtime.storage import erasing
+from agent_runtime.storage import erasing, erasing_agents
 from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.forgetting import LEDGER, forget
 from agent_runtime.storage.json_columns import read_json
 from agent_runtime.storage.sqlite import statements as sql
+from agent_runtime.storage.sqlite.agents import forget_agent
 from agent_runtime.storage.sqlite.journal import extend_trail
 from agent_runtime.storage.sqlite.reader import Reader
 from agent_runtime.storage.sqlite.schedules import drop_schedule
@@ -56,6 +57,16 @@ _SCHEDULES_OF: Final = erasing.SCHEDULES_OF.format(scope=":scope", value=":value
 _NAMES_OF_SCHEDULES: Final = erasing.NAMES_OF_SCHEDULES.format(
     scope=":scope", value=":value", pseudonym=":pseudonym"
 )
+_PLACES: Final = {
+    "scope": ":scope",
+    "value": ":value",
+    "pseudonym": ":pseudonym",
+    "sender": "json_extract(data, '$.from')",
+    "message": "json_extract(data, '$.message_id')",
+}
+_AGENTS_OF: Final = erasing_agents.AGENTS_OF.format(**_PLACES)
+_EMPTY_AGENTS: Final = tuple(one.format(**_PLACES) for one in erasing_agents.EMPTY)
+_RENAME_IN_AGENTS: Final = tuple(one.format(**_PLACES) for one in erasing_agents.RENAME)
 
 
 def _ids(job_ids: Sequence[str]) -> str:
@@ -182,7 +193,7 @@ class Retention:
                 count += db.execute(statement, {"scope": scope_id, "value": principal_id}).rowcount
             if principal_id is not None:
                 person = (db, scope_id, principal_id, pseudonym, self.clock.now())
-                count += _erase_keys(*person) + _erase_schedules(*person)
+                count += _erase_keys(*person) + _erase_schedules(*person) + _erase_agents(*person)
             return count
 
         return await self._writer.run(rename)
@@ -215,3 +226,16 @@ def _erase_schedules(
     for schedule_id in found:
         drop_schedule(db, scope_id, schedule_id, at, erasing.removed_by_erasure(schedule_id, pseudonym))
     return len(found) + db.execute(_NAMES_OF_SCHEDULES, whose).rowcount
+
+
+def _erase_agents(
+    db: sqlite3.Connection, scope_id: str, principal_id: str, pseudonym: str, at: datetime
+) -> int:
+    """Remove the agents on behalf of a person, and what the person has said to others of the scope."""
+    whose = {"scope": scope_id, "value": principal_id, "pseudonym": pseudonym}
+    found = [agent_id for (agent_id,) in db.execute(_AGENTS_OF, whose).fetchall()]
+    for agent_id in found:
+        forget_agent(db, scope_id, agent_id)
+        extend_trail(db, scope_id, at, (), [erasing_agents.removed_by_erasure(agent_id, pseudonym)])
+    done = sum(db.execute(statement, whose).rowcount for statement in _EMPTY_AGENTS)
+    return len(found) + done + sum(db.execute(statement, whose).rowcount for statement in _RENAME_IN_AGENTS)

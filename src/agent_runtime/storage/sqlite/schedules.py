@@ -9,8 +9,8 @@ from typing import Final
 
 from agent_runtime.ports.audit import Note
 from agent_runtime.ports.schedules import Fire, StoredSchedule
-from agent_runtime.storage import schedule_rows as rows
 from agent_runtime.storage.json_columns import write_json
+from agent_runtime.storage.rows import schedules as rows
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.journal import extend_trail
 from agent_runtime.storage.sqlite.reader import Reader

@@ -176,6 +176,106 @@ CREATE TABLE runtime_actions (
 CREATE INDEX runtime_actions_by_scope ON runtime_actions (scope_id, action_id);
 CREATE INDEX runtime_actions_of_job ON runtime_actions (job_id, status);
 CREATE INDEX runtime_actions_pending ON runtime_actions (action_id) WHERE status = 'pending';
+CREATE TABLE runtime_agent_events (
+	scope_id TEXT NOT NULL, 
+	seq BIGINT NOT NULL, 
+	at BIGINT NOT NULL, 
+	type TEXT NOT NULL, 
+	agent_id TEXT, 
+	priority INTEGER NOT NULL, 
+	data TEXT NOT NULL, 
+	content BLOB, 
+	delivered BIGINT, 
+	CONSTRAINT runtime_agent_events_key PRIMARY KEY (scope_id, seq)
+);
+CREATE INDEX runtime_agent_events_by_time ON runtime_agent_events (at);
+CREATE INDEX runtime_agent_events_dead ON runtime_agent_events (scope_id, seq) WHERE type = 'event' AND delivered = 0;
+CREATE INDEX runtime_agent_events_undelivered ON runtime_agent_events (at, scope_id, seq) WHERE type = 'event' AND delivered IS NULL;
+CREATE TABLE runtime_agent_memory (
+	scope_id TEXT NOT NULL, 
+	agent_id TEXT NOT NULL, 
+	content BLOB NOT NULL, 
+	CONSTRAINT runtime_agent_memory_key PRIMARY KEY (scope_id, agent_id)
+);
+CREATE TABLE runtime_agent_messages (
+	message_id TEXT NOT NULL, 
+	scope_id TEXT NOT NULL, 
+	mailbox TEXT NOT NULL, 
+	position BIGINT NOT NULL, 
+	kind TEXT NOT NULL, 
+	status TEXT NOT NULL, 
+	priority INTEGER NOT NULL, 
+	sender TEXT, 
+	name TEXT, 
+	dedupe_key TEXT, 
+	thread_id TEXT, 
+	reply_to TEXT, 
+	mail_status TEXT, 
+	sent_at BIGINT NOT NULL, 
+	not_before BIGINT NOT NULL, 
+	expires_at BIGINT, 
+	attempts INTEGER NOT NULL, 
+	job_id TEXT, 
+	claimed_at BIGINT, 
+	ended_at BIGINT, 
+	error TEXT, 
+	content BLOB, 
+	result BLOB, 
+	CONSTRAINT runtime_agent_messages_key PRIMARY KEY (scope_id, message_id)
+);
+CREATE INDEX runtime_agent_messages_by_mailbox ON runtime_agent_messages (scope_id, mailbox, sent_at, message_id);
+CREATE INDEX runtime_agent_messages_by_scope ON runtime_agent_messages (scope_id, sent_at, message_id);
+CREATE INDEX runtime_agent_messages_by_thread ON runtime_agent_messages (scope_id, thread_id, sent_at, message_id) WHERE thread_id IS NOT NULL;
+CREATE INDEX runtime_agent_messages_claimed ON runtime_agent_messages (scope_id, mailbox, position) WHERE status = 'claimed';
+CREATE INDEX runtime_agent_messages_dead ON runtime_agent_messages (scope_id, sent_at, message_id) WHERE status = 'dead';
+CREATE INDEX runtime_agent_messages_ended ON runtime_agent_messages (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX runtime_agent_messages_expiring ON runtime_agent_messages (scope_id, mailbox, expires_at) WHERE status = 'waiting' AND expires_at IS NOT NULL;
+CREATE UNIQUE INDEX runtime_agent_messages_in_order ON runtime_agent_messages (scope_id, mailbox, position);
+CREATE UNIQUE INDEX runtime_agent_messages_known ON runtime_agent_messages (scope_id, mailbox, dedupe_key) WHERE dedupe_key IS NOT NULL;
+CREATE INDEX runtime_agent_messages_later ON runtime_agent_messages (scope_id, mailbox, not_before) WHERE status = 'waiting';
+CREATE INDEX runtime_agent_messages_ready ON runtime_agent_messages (scope_id, mailbox, priority DESC, position) WHERE status = 'waiting';
+CREATE TABLE runtime_agent_scopes (
+	scope_id TEXT NOT NULL, 
+	last_seq BIGINT NOT NULL, 
+	PRIMARY KEY (scope_id)
+);
+CREATE TABLE runtime_agent_subscriptions (
+	scope_id TEXT NOT NULL, 
+	pattern TEXT NOT NULL, 
+	agent_id TEXT NOT NULL, 
+	CONSTRAINT runtime_agent_subscriptions_key PRIMARY KEY (scope_id, pattern, agent_id)
+);
+CREATE INDEX runtime_agent_subscriptions_by_agent ON runtime_agent_subscriptions (scope_id, agent_id);
+CREATE TABLE runtime_agents (
+	scope_id TEXT NOT NULL, 
+	agent_id TEXT NOT NULL, 
+	revision BIGINT NOT NULL, 
+	definition TEXT NOT NULL, 
+	config TEXT NOT NULL, 
+	principal_id TEXT, 
+	state TEXT NOT NULL, 
+	reason TEXT, 
+	sleep TEXT, 
+	wake_load FLOAT, 
+	listens_to TEXT NOT NULL, 
+	look_at BIGINT, 
+	holder TEXT, 
+	queued BIGINT NOT NULL, 
+	running BIGINT NOT NULL, 
+	turns BIGINT NOT NULL, 
+	errors BIGINT NOT NULL, 
+	failures BIGINT NOT NULL, 
+	broken_until BIGINT, 
+	woken BIGINT NOT NULL, 
+	woken_on TEXT, 
+	last_active BIGINT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	created_by TEXT, 
+	updated_at BIGINT NOT NULL, 
+	CONSTRAINT runtime_agents_key PRIMARY KEY (scope_id, agent_id)
+);
+CREATE INDEX runtime_agents_by_load ON runtime_agents (wake_load) WHERE wake_load IS NOT NULL;
+CREATE INDEX runtime_agents_due ON runtime_agents (look_at) WHERE look_at IS NOT NULL;
 CREATE TABLE runtime_api_keys (
 	key_id TEXT NOT NULL, 
 	name TEXT NOT NULL, 

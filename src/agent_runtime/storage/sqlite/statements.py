@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from agent_runtime.audit.chain import SALT_BYTES
-from agent_runtime.storage import audit_rows
 from agent_runtime.storage.cursors import FOLLOWED
 from agent_runtime.storage.forgetting import REFERS
 from agent_runtime.storage.rows import (
@@ -21,6 +20,7 @@ from agent_runtime.storage.rows import (
     WORKER,
     Columns,
 )
+from agent_runtime.storage.rows import audit as audit_rows
 from agent_runtime.storage.spent import spent_since
 from agent_runtime.storage.unlisted import unlisted_lines
 from agent_runtime.values.budget import DIMENSIONS

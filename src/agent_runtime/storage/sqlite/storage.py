@@ -17,6 +17,7 @@ from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.ends import Ends
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.actions import ActionLists, ActionReader
+from agent_runtime.storage.sqlite.agents import Agents
 from agent_runtime.storage.sqlite.claims import EVENTS, claim, drain_signals, has_slot
 from agent_runtime.storage.sqlite.commit import apply
 from agent_runtime.storage.sqlite.connection import Durability, address
@@ -61,6 +62,7 @@ class SQLiteStorage(
     Audit,
     ApiKeys,
     Schedules,
+    Agents,
 ):
     """Storage in a file. One process at a time executes jobs; any number submit, watch and resolve.
 

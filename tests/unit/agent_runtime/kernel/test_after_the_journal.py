@@ -12,6 +12,8 @@ import agent_runtime
 from agent_runtime import (
     ActionManager,
     ActionSpec,
+    AgentHistory,
+    AgentManager,
     ApiKeyManager,
     AuditManager,
     ExecutionContext,
@@ -23,6 +25,7 @@ from agent_runtime import (
     JobFilter,
     JobManager,
     Ledger,
+    MailManager,
     OperatorContext,
     RedisSignalChannel,
     RuntimeEvent,
@@ -49,6 +52,9 @@ SERVICES: tuple[type, ...] = (
     InboxManager,
     ApiKeyManager,
     ScheduleManager,
+    AgentManager,
+    MailManager,
+    AgentHistory,
     Ledger,
     InMemoryEventBus,
     ExecutionHandle,
@@ -71,6 +77,8 @@ NOT_WAITING: dict[tuple[type, str], str] = {
     },
 }
 NO_SERVICES = {
+    "AgentRegistry": "knows what the application has declared, and only closes engines",
+    "PromptSystem": "reads files of the application",
     "ChildHandle": "writes with a commit of the job itself, which carries what is held back",
     "Operator": "is the user's",
     "OpenTelemetryAdapter": "tells others of what is in the journal",

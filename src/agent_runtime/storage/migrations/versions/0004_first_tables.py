@@ -4,15 +4,16 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import UUID
+
+from agent_runtime.storage.migrations.agents import create_agents
+from agent_runtime.storage.migrations.columns import Json, Time, partial_index
 
 revision = "0004"
 down_revision = None
 branch_labels = None
 depends_on = None
 
-Time = sa.BigInteger().with_variant(TIMESTAMP(timezone=True), "postgresql")
-Json = sa.Text().with_variant(JSONB(), "postgresql")
 LogTime = sa.DateTime(timezone=True)
 LogJson = sa.JSON()
 Id = sa.Text().with_variant(UUID(as_uuid=False), "postgresql")
@@ -96,7 +97,7 @@ def upgrade() -> None:
     )
     op.create_index("runtime_actions_by_scope", "runtime_actions", ["scope_id", "action_id"])
     op.create_index("runtime_actions_of_job", "runtime_actions", ["job_id", "status"])
-    _partial_index("runtime_actions_pending", "runtime_actions", ["action_id"], "status = 'pending'")
+    partial_index("runtime_actions_pending", "runtime_actions", ["action_id"], "status = 'pending'")
     op.create_table(
         "runtime_action_tokens",
         sa.Column("token_hash", sa.Text, primary_key=True),
@@ -143,7 +144,7 @@ def upgrade() -> None:
         sa.Column("content_digest", sa.LargeBinary),
         sa.UniqueConstraint("job_id", "seq", name="runtime_events_place"),
     )
-    _partial_index(
+    partial_index(
         "runtime_events_commit", "runtime_events", ["commit_id"], "commit_id IS NOT NULL", unique=True
     )
     op.create_table(
@@ -160,7 +161,7 @@ def upgrade() -> None:
         sa.Column("gone_at", Time),
         sa.PrimaryKeyConstraint("scope_id", "number", name="runtime_audit_key"),
     )
-    _partial_index("runtime_audit_of_job", "runtime_audit", ["job_id"], "job_id IS NOT NULL", unique=True)
+    partial_index("runtime_audit_of_job", "runtime_audit", ["job_id"], "job_id IS NOT NULL", unique=True)
     op.create_table(
         "runtime_cursors",
         sa.Column("name", sa.Text, primary_key=True),
@@ -223,33 +224,33 @@ def upgrade() -> None:
         sa.Column("audit_salt", sa.LargeBinary, nullable=False),
     )
     op.create_index("runtime_jobs_by_scope", "runtime_jobs", ["scope_id", "job_id"])
-    _partial_index("runtime_jobs_children", "runtime_jobs", ["parent_job_id"], "parent_job_id IS NOT NULL")
-    _partial_index(
+    partial_index("runtime_jobs_children", "runtime_jobs", ["parent_job_id"], "parent_job_id IS NOT NULL")
+    partial_index(
         "runtime_jobs_key",
         "runtime_jobs",
         ["scope_id", "idempotency_key"],
         "idempotency_key IS NOT NULL AND successor_id IS NULL",
         unique=True,
     )
-    _partial_index(
+    partial_index(
         "runtime_jobs_chain", "runtime_jobs", ["chain_id", "successor_id"], "predecessor_id IS NOT NULL"
     )
-    _partial_index("runtime_jobs_blocked", "runtime_jobs", ["job_id"], "status = 'blocked'")
-    _partial_index("runtime_jobs_ended", "runtime_jobs", ["completed_at"], "completed_at IS NOT NULL")
-    _partial_index("runtime_jobs_owned", "runtime_jobs", ["owner", "scope_id"], "owner IS NOT NULL")
-    _partial_index(
+    partial_index("runtime_jobs_blocked", "runtime_jobs", ["job_id"], "status = 'blocked'")
+    partial_index("runtime_jobs_ended", "runtime_jobs", ["completed_at"], "completed_at IS NOT NULL")
+    partial_index("runtime_jobs_owned", "runtime_jobs", ["owner", "scope_id"], "owner IS NOT NULL")
+    partial_index(
         "runtime_jobs_ready",
         "runtime_jobs",
         ["scope_id", sa.text("priority DESC"), "job_id"],
         "owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')",
     )
-    _partial_index(
+    partial_index(
         "runtime_jobs_lines",
         "runtime_jobs",
         ["operator", "queue", "job_id"],
         "owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')",
     )
-    _partial_index(
+    partial_index(
         "runtime_jobs_with_content",
         "runtime_jobs",
         ["completed_at"],
@@ -285,7 +286,7 @@ def upgrade() -> None:
     )
     op.create_index("runtime_ledger_by_scope", "runtime_ledger", ["scope_id", "timestamp"])
     op.create_index("runtime_ledger_of_job", "runtime_ledger", ["job_id"])
-    _partial_index("runtime_ledger_corrections", "runtime_ledger", ["timestamp"], "status = 'adjusted'")
+    partial_index("runtime_ledger_corrections", "runtime_ledger", ["timestamp"], "status = 'adjusted'")
     op.create_table(
         "runtime_policies",
         sa.Column("name", sa.Text, nullable=False),
@@ -307,7 +308,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("job_id", "signal_id", name="runtime_signals_once"),
     )
     op.create_index("runtime_signals_answers", "runtime_signals", ["job_id", "operation_id"])
-    _partial_index("runtime_signals_failed", "runtime_signals", ["job_id", "operation_id"], "is_failure")
+    partial_index("runtime_signals_failed", "runtime_signals", ["job_id", "operation_id"], "is_failure")
     op.create_table(
         "runtime_waits",
         sa.Column("job_id", sa.Text, nullable=False),
@@ -325,7 +326,7 @@ def upgrade() -> None:
         sa.Column("unclaimed", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("scope_id", "identity", name="runtime_inboxes_key"),
     )
-    _partial_index("runtime_inboxes_with_mail", "runtime_inboxes", ["scope_id", "identity"], "unclaimed > 0")
+    partial_index("runtime_inboxes_with_mail", "runtime_inboxes", ["scope_id", "identity"], "unclaimed > 0")
     op.create_table(
         "runtime_messages",
         sa.Column("message_id", sa.Text, primary_key=True),
@@ -340,20 +341,20 @@ def upgrade() -> None:
         sa.Column("content", sa.LargeBinary),
         sa.UniqueConstraint("scope_id", "identity", "position", name="runtime_messages_place"),
     )
-    _partial_index(
+    partial_index(
         "runtime_messages_once",
         "runtime_messages",
         ["scope_id", "identity", "dedupe_key"],
         "dedupe_key IS NOT NULL",
         unique=True,
     )
-    _partial_index(
+    partial_index(
         "runtime_messages_next",
         "runtime_messages",
         ["scope_id", "identity", sa.text("priority DESC"), "position"],
         "claimed_by IS NULL",
     )
-    _partial_index("runtime_messages_claimed", "runtime_messages", ["claimed_at"], "claimed_at IS NOT NULL")
+    partial_index("runtime_messages_claimed", "runtime_messages", ["claimed_at"], "claimed_at IS NOT NULL")
     op.create_table(
         "runtime_receivers",
         sa.Column("id", Serial, primary_key=True, autoincrement=True),
@@ -375,7 +376,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "key", name="runtime_timers_key"),
     )
     op.create_index("runtime_timers_due", "runtime_timers", ["due_at"])
-    _partial_index("runtime_timers_of_budgets", "runtime_timers", ["due_at"], "key = 'budget'")
+    partial_index("runtime_timers_of_budgets", "runtime_timers", ["due_at"], "key = 'budget'")
     op.create_table(
         "runtime_api_keys",
         sa.Column("key_id", sa.Text, primary_key=True),
@@ -412,7 +413,7 @@ def upgrade() -> None:
         sa.Column("updated_at", Time, nullable=False),
         sa.PrimaryKeyConstraint("scope_id", "schedule_id", name="runtime_schedules_key"),
     )
-    _partial_index("runtime_schedules_due", "runtime_schedules", ["look_at"], "look_at IS NOT NULL")
+    partial_index("runtime_schedules_due", "runtime_schedules", ["look_at"], "look_at IS NOT NULL")
     op.create_table(
         "runtime_fires",
         sa.Column("scope_id", sa.Text, nullable=False),
@@ -426,7 +427,7 @@ def upgrade() -> None:
         sa.Column("started_id", sa.Text),
         sa.PrimaryKeyConstraint("scope_id", "schedule_id", "due_at", name="runtime_fires_key"),
     )
-    _partial_index(
+    partial_index(
         "runtime_fires_open",
         "runtime_fires",
         ["scope_id", "schedule_id", "due_at"],
@@ -449,6 +450,7 @@ def upgrade() -> None:
         sa.Column("heartbeat_at", Time, nullable=False),
         sa.Column("info", Json, nullable=False),
     )
+    create_agents()
     _create_logs()
     op.execute(WOKEN)
     if op.get_context().dialect.name == "postgresql":
@@ -599,13 +601,6 @@ def _create_sums() -> None:
     )
 
 
-def _partial_index(
-    name: str, table: str, columns: list[str | sa.TextClause], condition: str, *, unique: bool = False
-) -> None:
-    where = sa.text(condition)
-    op.create_index(name, table, columns, unique=unique, sqlite_where=where, postgresql_where=where)
-
-
 def _add_what_only_postgres_has() -> None:
     """Computed columns, the server's clock, the order in which transactions end, room for updates."""
     op.execute(
@@ -643,6 +638,12 @@ def downgrade() -> None:
         "runtime_waits",
         "runtime_workers",
         "runtime_operators",
+        "runtime_agent_events",
+        "runtime_agent_scopes",
+        "runtime_agent_messages",
+        "runtime_agent_subscriptions",
+        "runtime_agent_memory",
+        "runtime_agents",
         "runtime_fires",
         "runtime_schedules",
         "runtime_api_keys",
