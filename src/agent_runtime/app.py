@@ -244,12 +244,13 @@ class Runtime:
         projections: What is kept up with the journals of all jobs, while this process executes.
         checks: What schedules can ask before they fire: functions, or names and functions. A schedule with a check is looked after by
             processes that have it.
-        agents: What resident agents are made of. The kernel's own agent is among them, as `agent`.
+        agents: What resident agents are made of; by default what stands in the files that `settings.agents` names.
         worker: Whether this process executes jobs, or only submits and follows them.
 
     Raises:
         ConfigurationError: A setting is wrong.
         PolicyInvalid: Something in the policy file is wrong.
+        FileInvalid: Something in a file of agents is wrong.
         StorageError: The folder of the default database cannot be made.
     """
 
@@ -275,6 +276,7 @@ class Runtime:
 
         self.settings = settings or Settings.load()
         self._own_engine = _engine(self.settings) if engine is None and agent is None else None
+        self._own_agents = _agents(self.settings) if agents is None else None
         self._storage = open_storage(
             self.settings.storage, durability=self.settings.durability, redis_url=self.settings.redis_url
         )
@@ -292,15 +294,15 @@ class Runtime:
             orchestration=orchestration,
             projections=projections,
             checks=checks,
-            agents=agents,
+            agents=self._own_agents if agents is None else agents,
             options=self.settings.kernel_options(),
             worker=worker,
         )
 
     async def aclose(self) -> None:
         """Stop the kernel, and close the storage and the engine made here. Idempotent."""
-        engine = (self._own_engine.aclose,) if self._own_engine is not None else ()
-        await stopped(self.kernel.aclose, self._storage.aclose, *engine)
+        owned = [one.aclose for one in (self._own_engine, self._own_agents) if one is not None]
+        await stopped(self.kernel.aclose, self._storage.aclose, *owned)
 
     async def __aenter__(self) -> Runtime:
         try:
@@ -328,6 +330,17 @@ def _policy(settings: Settings) -> PolicyEngine | None:
         raise ConfigurationError(
             f"the policy file {settings.policy!r} cannot be read: {error.strerror}"
         ) from error
+
+
+def _agents(settings: Settings) -> AgentRegistry | None:
+    """Return what the settings' files say of agents."""
+    if settings.agents is None:
+        return None
+    from agent_runtime.residents.definitions import AgentRegistry
+
+    registry = AgentRegistry()
+    registry.load(settings.agents)
+    return registry
 
 
 Application = Runtime | RuntimeKernel

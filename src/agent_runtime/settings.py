@@ -39,7 +39,7 @@ SETTINGS_FILE = "agent-runtime.toml"
 ENV_PREFIX = "AGENT_RUNTIME_"
 DATABASE_URL = f"{ENV_PREFIX}DATABASE_URL"
 
-GUARDED = ("app", "base_url", "policy", "principal", "redis_url", "scope", "storage")
+GUARDED = ("agents", "app", "base_url", "policy", "principal", "redis_url", "scope", "storage")
 """Settings that a file decides about only when it is trusted."""
 
 _MAX_FILE_BYTES = 64 * 1024
@@ -202,7 +202,7 @@ class _Environment(EnvSettingsSource):
 class Settings(BaseSettings):
     """Everything an application can be told from outside. Durations are seconds.
 
-    Each field is read from `AGENT_RUNTIME_<NAME>`, else from `agent-runtime.toml` in the current folder; arguments win. `app`,
+    Each field is read from `AGENT_RUNTIME_<NAME>`, else from `agent-runtime.toml` in the current folder; arguments win. `agents`, `app`,
     `base_url`, `policy`, `scope`, `principal`, `storage` and `redis_url` of a file count only when the user trusts it as it is.
     Keys of model vendors are not settings: they stay in the variables that the vendors' own SDKs read.
     """
@@ -223,6 +223,8 @@ class Settings(BaseSettings):
     """The application that commands work with, as `module:attribute`."""
     policy: str | None = None
     """A policy file: what jobs, models and tools may do."""
+    agents: str | None = None
+    """A YAML file of resident agents, or a folder of such files: which models they ask, and what they are told."""
     scope: str = DEFAULT_SCOPE
     """Whose jobs those are that commands submit."""
     principal: str | None = None
@@ -279,7 +281,7 @@ class Settings(BaseSettings):
         """Take an empty name for none, so that an option can switch off what a file names."""
         return None if given == "" else given
 
-    @field_validator("storage", "redis_url", "model", "base_url", "app", "policy", "scope", "principal")
+    @field_validator("storage", "redis_url", "model", "base_url", "app", "policy", "agents", "scope", "principal")
     @classmethod
     def _not_empty(cls, given: str | None) -> str | None:
         if given is not None and not given.strip():
