@@ -17,7 +17,7 @@ from agent_runtime.app import (
     sqlite_path,
     uses_storage,
 )
-from agent_runtime.errors import ConfigurationError, StorageError
+from agent_runtime.errors import ConfigurationError, FileInvalid, StorageError
 from agent_runtime.settings import storage_url
 from llm_client import Agent, ScriptedProvider
 
@@ -145,3 +145,18 @@ def test_create_takes_what_the_class_takes() -> None:
     arguments = set(inspect.signature(RuntimeKernel.__init__).parameters) - {"self", "engine", "agent"}
 
     assert arguments == set(KernelArguments.__annotations__)
+
+
+def test_resident_agents_of_a_file_are_known_to_the_application(tmp_path: Path) -> None:
+    file = tmp_path / "agents.yaml"
+    file.write_text("agents: {duty: {prompt: You watch., model: 'openai:gpt-5.2'}}")
+
+    runtime = Runtime(Settings(storage="memory://", agents=str(file)))
+
+    assert "resident.duty" in runtime.kernel.operators
+    asyncio.run(runtime.aclose())
+
+
+def test_a_file_of_agents_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileInvalid, match=r"agents\.yaml cannot be read"):
+        Runtime(Settings(storage="memory://", agents=str(tmp_path / "agents.yaml")))

@@ -349,3 +349,21 @@ async def test_a_result_holds_the_last_answer_with_all_there_is_to_it() -> None:
     assert result.answer is not None
     assert result.answer.citations == cited.citations
     assert [spec.server_tools for spec in provider.requests] == [request.server_tools] * 2
+
+
+async def test_a_variant_differs_in_what_is_given_and_shares_the_engine() -> None:
+    agent, provider = scripted("First.", "Second.", system_message="Be brief.", tools=[add])
+    other = agent.variant(
+        system_message="Be long.", tools=[], request=agent.request.evolve(temperature=0.5)
+    )
+
+    await agent.run("Hello")
+    await other.run("Hello")
+    await other.aclose()
+
+    first, second = provider.requests
+    assert [first.messages[0].text, second.messages[0].text] == ["Be brief.", "Be long."]
+    assert [[one.name for one in spec.tools] for spec in (first, second)] == [["add"], []]
+    assert [first.temperature, second.temperature] == [None, 0.5]
+    assert other.engine is agent.engine
+    assert agent.system_message == "Be brief."
