@@ -281,7 +281,9 @@ class Settings(BaseSettings):
         """Take an empty name for none, so that an option can switch off what a file names."""
         return None if given == "" else given
 
-    @field_validator("storage", "redis_url", "model", "base_url", "app", "policy", "agents", "scope", "principal")
+    @field_validator(
+        "storage", "redis_url", "model", "base_url", "app", "policy", "agents", "scope", "principal"
+    )
     @classmethod
     def _not_empty(cls, given: str | None) -> str | None:
         if given is not None and not given.strip():

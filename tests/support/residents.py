@@ -12,6 +12,7 @@ from agent_runtime.errors import InvalidInput, UnknownMessage
 from agent_runtime.ports.agents import AgentMessage, MailStatus, MessageKind, Priority
 from agent_runtime.residents.definitions import AgentRegistry
 from agent_runtime.residents.memory import remembered
+from agent_runtime.residents.rendering import mail_fields
 from agent_runtime.residents.settings import AgentSettings
 from agent_runtime.residents.turn import Turn, operator_of, turns_of
 from agent_runtime.values.content import decode, encode
@@ -114,6 +115,13 @@ class Done:
     ) -> Sequence[AgentMessage]:
         found = [one for one in self.mail.values() if (one.scope_id, one.mailbox) == (scope_id, mailbox)]
         return found[::-1][:limit]
+
+    async def search_mail(
+        self, scope_id: str, mailbox: str, words: str, *, limit: int = 100
+    ) -> Sequence[AgentMessage]:
+        wanted = words.casefold().split()
+        found = [(one, str(mail_fields(one)).casefold()) for one in await self.list_mail(scope_id, mailbox)]
+        return [one for one, text in found if all(word in text for word in wanted)][:limit]
 
     async def sleep(self, agent_id: str, *, scope_id: str, **conditions: Any) -> object:
         self.sleeps.append({"agent_id": agent_id, "scope_id": scope_id, **conditions})

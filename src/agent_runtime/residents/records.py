@@ -130,6 +130,12 @@ class AgentRecords:
         """Return mails of a mailbox, the newest first."""
         return await self._mail.list(mailbox, thread_id=thread_id, limit=limit, scope_id=scope_id)
 
+    async def search_mail(
+        self, scope_id: str, mailbox: str, words: str, *, limit: int = 100
+    ) -> Sequence[AgentMessage]:
+        """Return mails of a mailbox in which all of some words stand, the newest first."""
+        return await self._mail.search(mailbox, words, limit=limit, scope_id=scope_id)
+
     async def sleep(
         self,
         agent_id: str,

@@ -19,8 +19,6 @@ from llm_client.tools.tool import Tool, ToolContext
 CONTINUE_TURN: Final = "continue_turn"
 MAX_LISTED: Final = 50
 """Mails that a model is shown at once."""
-MAX_LOOKED_THROUGH: Final = 500
-"""Mails that are looked through for words."""
 MAX_BODY: Final = 4_000
 """Characters of each mail that are shown in a list."""
 
@@ -49,6 +47,12 @@ class Doings(Protocol):
         self, scope_id: str, mailbox: str, *, thread_id: str | None = None, limit: int = 100
     ) -> Sequence[AgentMessage]:
         """Return mails of a mailbox with their content, the newest first."""
+        ...
+
+    async def search_mail(
+        self, scope_id: str, mailbox: str, words: str, *, limit: int = 100
+    ) -> Sequence[AgentMessage]:
+        """Return mails of a mailbox in which all of some words stand, with their content, the newest first."""
         ...
 
     async def sleep(
@@ -192,11 +196,11 @@ def _reading_tools(doings: Doings) -> list[Tool]:
             limit: How many at most, up to 50.
         """
         turn = turn_here()
-        wanted = words.casefold().split()
         with _told():
-            mails = await doings.list_mail(turn.scope_id, turn.agent_id, limit=MAX_LOOKED_THROUGH)
-        found = [mail for mail in mails if _has(mail, wanted)]
-        return [_shown(mail) for mail in found[: max(1, min(limit, MAX_LISTED))]]
+            mails = await doings.search_mail(
+                turn.scope_id, turn.agent_id, words, limit=max(1, min(limit, MAX_LISTED))
+            )
+        return [_shown(mail) for mail in mails]
 
     return [read_mail, search_mail]
 
@@ -289,12 +293,6 @@ def _moment(text: str | None) -> datetime | None:
     if moment.tzinfo is None:
         raise ToolError("`until` needs a time zone, as in 2026-11-30T09:00:00+01:00")
     return moment
-
-
-def _has(mail: AgentMessage, words: Sequence[str]) -> bool:
-    fields = mail_fields(mail)
-    text = f"{mail.sender or ''}\n{fields['subject']}\n{fields['body']}".casefold()
-    return all(word in text for word in words)
 
 
 def _shown(mail: AgentMessage) -> dict[str, Any]:

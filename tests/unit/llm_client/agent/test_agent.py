@@ -353,9 +353,7 @@ async def test_a_result_holds_the_last_answer_with_all_there_is_to_it() -> None:
 
 async def test_a_variant_differs_in_what_is_given_and_shares_the_engine() -> None:
     agent, provider = scripted("First.", "Second.", system_message="Be brief.", tools=[add])
-    other = agent.variant(
-        system_message="Be long.", tools=[], request=agent.request.evolve(temperature=0.5)
-    )
+    other = agent.variant(system_message="Be long.", tools=[], request=agent.request.evolve(temperature=0.5))
 
     await agent.run("Hello")
     await other.run("Hello")
