@@ -8,7 +8,9 @@ from typing import Literal, Protocol
 
 from agent_runtime.ports.audit import Note
 
-Forgettable = Literal["ledger", "actions", "policies", "messages", "keys", "fires"]
+Forgettable = Literal[
+    "ledger", "actions", "policies", "messages", "keys", "fires", "agent_messages", "agent_events"
+]
 
 
 class Retention(Protocol):
@@ -21,7 +23,9 @@ class Retention(Protocol):
             what: `ledger`: entries, with or before their correction; what is added up later lacks them. `actions`:
                 answered questions that belong to no job. `policies`: versions that no job is kept of. `messages`: those
                 that were received by jobs which are gone or have succeeded; their keys are free again. `keys`: API keys that
-                were revoked or expired. `fires`: times of schedules about which was decided.
+                were revoked or expired. `fires`: times of schedules about which was decided. `agent_messages`: those of resident
+                agents that are over. `agent_events`: entries of histories, but for broadcasts on their way; places are not
+                given again.
             before: The moment.
             limit: How many at most, so that nobody waits long for this.
         """

@@ -1,7 +1,8 @@
-"""What is forgotten: jobs to which no other refers, ledger entries, answered questions and policies of no job, API keys that have ended, times of schedules."""
+"""What is forgotten: jobs to which no other refers, ledger entries, answered questions and policies of no job, API keys that have ended, times of schedules, messages and histories of agents."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from agent_runtime.ports.retention import Forgettable
@@ -47,6 +48,18 @@ DELETE FROM runtime_fires WHERE (scope_id, schedule_id, due_at) IN (
   WHERE decided_at < {before} AND outcome NOT IN ('pending', 'firing') ORDER BY decided_at LIMIT {limit}
 )
 """
+_AGENT_MESSAGES: Final = """
+DELETE FROM runtime_agent_messages WHERE (scope_id, message_id) IN (
+  SELECT scope_id, message_id FROM runtime_agent_messages WHERE ended_at < {before} ORDER BY ended_at LIMIT {limit}
+)
+"""
+_AGENT_EVENTS: Final = """
+DELETE FROM runtime_agent_events WHERE (scope_id, seq) IN (
+  SELECT scope_id, seq FROM runtime_agent_events
+  WHERE at < {before} AND NOT (type = 'event' AND delivered IS NULL) ORDER BY at, scope_id, seq LIMIT {limit}
+)
+"""
+"""A broadcast stays as long as it may have to be brought to somebody."""
 _INBOXES: Final = """
 DELETE FROM runtime_inboxes WHERE unclaimed = 0 AND NOT EXISTS (
   SELECT 1 FROM runtime_messages m WHERE m.scope_id = runtime_inboxes.scope_id AND m.identity = runtime_inboxes.identity
@@ -54,6 +67,9 @@ DELETE FROM runtime_inboxes WHERE unclaimed = 0 AND NOT EXISTS (
   SELECT 1 FROM runtime_receivers r WHERE r.scope_id = runtime_inboxes.scope_id AND r.identity = runtime_inboxes.identity
 ) AND {any}
 """
+_ONE_STATEMENT: Final[Mapping[Forgettable, str]] = {
+    "keys": _KEYS, "fires": _FIRES, "agent_messages": _AGENT_MESSAGES, "agent_events": _AGENT_EVENTS,
+}  # fmt: skip
 
 
 def forget(what: Forgettable, *, dollar: bool) -> list[str]:
@@ -68,10 +84,8 @@ def forget(what: Forgettable, *, dollar: bool) -> list[str]:
         of_job = "j.policy_ref ->> '{}'" if dollar else "json_extract(j.policy_ref, '$.{}')"
         named = {name: of_job.format(name) for name in ("name", "version")}
         return [_POLICIES.format(**places, **named)]
-    if what == "keys":
-        return [_KEYS.format(**places)]
-    if what == "fires":
-        return [_FIRES.format(**places)]
+    if what in _ONE_STATEMENT:
+        return [_ONE_STATEMENT[what].format(**places)]
     if what == "messages":
         chosen = _MESSAGES.format(**places)
         used = "$1::timestamptz IS NOT NULL AND $2::int8 > 0" if dollar else "1"

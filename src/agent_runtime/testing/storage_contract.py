@@ -30,6 +30,7 @@ from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.ports.storage import Storage
 from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.testing.ability_contract import AbilityContract
+from agent_runtime.testing.agents_contract import AgentsContract
 from agent_runtime.testing.audit_contract import AuditContract
 from agent_runtime.testing.capacity_contract import CapacityContract
 from agent_runtime.testing.chain_contract import ChainContract
@@ -89,6 +90,7 @@ class StorageContract(
     ErasureContract,
     KeysContract,
     SchedulesContract,
+    AgentsContract,
     PartsContract,
 ):
     """The suite."""

@@ -34,6 +34,8 @@ _NAMES: Final[Mapping[Forgettable, tuple[str, str]]] = {
     "messages": ("message", "messages"),
     "keys": ("API key", "API keys"),
     "fires": ("time of a schedule", "times of schedules"),
+    "agent_messages": ("message of an agent", "messages of agents"),
+    "agent_events": ("entry of a history of agents", "entries of histories of agents"),
 }
 """What is deleted beside jobs, by its option."""
 
@@ -83,6 +85,14 @@ def _days(context: click.Context, option: click.Parameter, value: str | None) ->
 @click.option(
     "--fires-older-than", "fires", callback=_days, metavar="DAYS",
     help="Delete what became of times of schedules so long ago.",
+)  # fmt: skip
+@click.option(
+    "--agent-messages-older-than", "agent_messages", callback=_days, metavar="DAYS",
+    help="Delete messages of resident agents that were over so long ago, and their keys.",
+)  # fmt: skip
+@click.option(
+    "--agent-events-older-than", "agent_events", callback=_days, metavar="DAYS",
+    help="Delete what happened to resident agents so long ago.",
 )  # fmt: skip
 @click.option(
     "--call-logs", "folders", multiple=True, type=click.Path(exists=True, file_okay=False), metavar="FOLDER",

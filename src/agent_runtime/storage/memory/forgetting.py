@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from itertools import islice
 
+from agent_runtime.ports.agents import BROADCAST
 from agent_runtime.ports.retention import Forgettable
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.budget import EntryKey
@@ -26,6 +27,10 @@ def forget(state: State, what: Forgettable, before: datetime, limit: int) -> int
             return _forget_keys(state, before, limit)
         case "fires":
             return _forget_fires(state, before, limit)
+        case "agent_messages":
+            return _forget_agent_messages(state, before, limit)
+        case "agent_events":
+            return _forget_agent_events(state, before, limit)
 
 
 def _forget_entries(state: State, before: datetime, limit: int) -> int:
@@ -101,3 +106,33 @@ def _forget_keys(state: State, before: datetime, limit: int) -> int:
     for key_id in old[:limit]:
         del state.api_keys[key_id]
     return len(old[:limit])
+
+
+def _forget_agent_messages(state: State, before: datetime, limit: int) -> int:
+    """Forget messages of resident agents that are over, those first that ended first."""
+    old = sorted(
+        (message.ended_at, key, message.message_id)
+        for key, mailbox in state.residents.mailboxes.items()
+        for message in mailbox.values()
+        if message.ended_at is not None and message.ended_at < before
+    )[:limit]
+    for _, key, message_id in old:
+        del state.residents.mailboxes[key][message_id]
+    return len(old)
+
+
+def _forget_agent_events(state: State, before: datetime, limit: int) -> int:
+    """Forget entries of histories, the oldest first, but for broadcasts on their way."""
+    residents = state.residents
+    old = sorted(
+        (event.at, scope_id, event.seq)
+        for scope_id, history in residents.histories.items()
+        for event in history
+        if event.at < before and not (event.type == BROADCAST and event.delivered is None)
+    )[:limit]
+    gone = {(scope_id, seq) for _, scope_id, seq in old}
+    for scope_id in {scope_id for scope_id, _ in gone}:
+        history = residents.histories[scope_id]
+        residents.forgotten[scope_id] = history[-1].seq
+        residents.histories[scope_id] = [one for one in history if (scope_id, one.seq) not in gone]
+    return len(old)
