@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -152,8 +152,7 @@ def _guard(app: FastAPI, service: Service) -> None:
 def _add_rpc(app: FastAPI, service: Service) -> None:
     """Have an application answer JSON-RPC, and tell what can be called."""
     methods = offered(VERSION)
-    history: Any = getattr(service.kernel, "agent_events", None)
-    app.state.rpc = RpcEndpoint(service, history, methods)
+    app.state.rpc = RpcEndpoint(service, service.kernel.agent_events, methods)
     content = dumps(document(methods.values(), VERSION))
 
     async def openrpc(_: Request) -> Response:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from agent_runtime.server.rpc.agent_methods import AGENT_METHODS
+from agent_runtime.server.rpc.mail_methods import MAIL_METHODS
 from agent_runtime.server.rpc.methods import Method, Params, table
 from agent_runtime.server.rpc.openrpc import document
 from agent_runtime.server.rpc.session import SESSION_METHODS
@@ -32,5 +34,5 @@ def offered(version: str) -> Mapping[str, Method[Any]]:
         summary="Tell what can be called, as an OpenRPC document.",
         answer=discover,
     )
-    methods = table(SESSION_METHODS, [found])
+    methods = table(SESSION_METHODS, AGENT_METHODS, MAIL_METHODS, [found])
     return methods
