@@ -24,16 +24,13 @@ def page() -> str:
     """Return the page as it has to be."""
     told = document(offered("").values(), "")
     schemas = told["components"]["schemas"]
-    parts = [HEAD]
-    for method in told["methods"]:
-        parts.append("\n".join(_method(method)))
+    parts = [HEAD, *("\n".join(_method(method)) for method in told["methods"])]
     names = "\n".join(f"| `{name}` | `{kind}` |" for kind, name in NAMES.items())
     parts.append(f"\n## Notifications\n\n| method | entry of the history |\n|---|---|\n{names}\n")
     parts.append("\n## Models\n")
     results = {_last(method["result"]["schema"].get("$ref", "")) for method in told["methods"]}
-    for name in sorted(schemas):
-        if name in results or not any(method.params.__name__ == name for method in offered("").values()):
-            parts.append("\n".join(_model(name, schemas[name])))
+    params = {method.params.__name__ for method in offered("").values()} - results
+    parts += ["\n".join(_model(name, schemas[name])) for name in sorted(schemas) if name not in params]
     return "".join(parts)
 
 
