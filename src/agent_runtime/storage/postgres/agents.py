@@ -93,6 +93,13 @@ UPDATE runtime_agent_messages SET {_SET}, result = coalesce($3, result) WHERE sc
 _PUT_EVENT: Final = _insert("runtime_agent_events", rows.EVENT)
 
 
+async def lock_agents(connection: Connection, scope_id: str, agent_ids: Sequence[str]) -> None:
+    """Let nobody else change agents, be they there or not, until the transaction ends. Comes before all other locks, in one order."""
+    names = {f"agent:{len(scope_id)}:{scope_id}:{agent_id}" for agent_id in agent_ids}
+    if names:
+        await connection.execute(sql.LOCK_NAMES, sorted(map(lock_number, names)))
+
+
 async def forget_agent(connection: Connection, scope: str, agent: str) -> None:
     """Take an agent away with all that is its own; the names are those of the database."""
     for statement in _FORGET:
@@ -117,10 +124,9 @@ class Agents:
     ) -> Answer:
         """Show a function an agent and write what it makes of it."""
         key = (to_text(scope_id), to_text(agent_id))
-        lock = [lock_number(f"agent:{len(scope_id)}:{scope_id}:{agent_id}")]
 
         async def make(connection: Connection) -> AgentChange[Answer]:
-            await connection.execute(sql.LOCK_NAMES, lock)
+            await lock_agents(connection, scope_id, [agent_id])
             view = await _view(connection, key, at, look)
             made = change(view)
             await _apply(connection, key, view, made, at)

@@ -14,7 +14,7 @@ from agent_runtime.storage import erasing, erasing_agents
 from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.forgetting import forget
 from agent_runtime.storage.postgres import statements as sql
-from agent_runtime.storage.postgres.agents import forget_agent
+from agent_runtime.storage.postgres.agents import forget_agent, lock_agents
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.journal import extend_trail
 from agent_runtime.storage.postgres.schedules import drop_schedule
@@ -155,8 +155,8 @@ class Retention:
                 count += _rows(await connection.execute(statement, scope, to_text(principal_id or "")))
             if principal_id is not None:
                 person = (connection, scope_id, principal_id, pseudonym, self.clock.now())
+                count += await _erase_agents(*person)  # whose locks come before that of the trail
                 count += await _erase_keys(*person) + await _erase_schedules(*person)
-                count += await _erase_agents(*person)
             return count
 
         return await self._connections.change(rename)
@@ -190,6 +190,8 @@ async def _erase_agents(
 ) -> int:
     """Remove the agents on behalf of a person, and what the person has said to others of the scope."""
     whose = (to_text(scope_id), to_text(principal_id))
+    seen = [from_text(row[0]) for row in await connection.fetch(_AGENTS_OF, *whose)]
+    await lock_agents(connection, scope_id, seen)  # who changes one now would put it back
     found = [from_text(row[0]) for row in await connection.fetch(_AGENTS_OF, *whose)]
     for agent_id in found:
         await forget_agent(connection, whose[0], to_text(agent_id))
