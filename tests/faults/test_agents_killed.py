@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
 import pytest
 
 from agent_runtime.ports.agents import TASK_COMPLETED, MessageStatus
 from agent_runtime.storage.sqlite import SQLiteStorage
 from llm_client.codec import load_message
-from llm_client.json_text import loads
 from support.kernels import BOUND, kernel, until
 
 pytestmark = pytest.mark.timeout(BOUND * 12)
@@ -60,7 +60,9 @@ async def test_forty_deaths_lose_no_message_and_have_none_done_twice(tmp_path: P
     address, sent = tmp_path / "runs.db", list[str]()
     storage = SQLiteStorage(address, durability="process")
     async with kernel(storage, worker=False) as k:
-        await k.agents.create("duty", config={"max_attempts": 50, "max_queue_size": 5000, "memory_messages": 1000})
+        await k.agents.create(
+            "duty", config={"max_attempts": 50, "max_queue_size": 5000, "memory_messages": 1000}
+        )
         for number, moment in enumerate(MOMENTS):
             for of in range(4):
                 task = await k.agents.send_task("duty", f"task {number}.{of}", dedupe_key=f"{number}.{of}")
@@ -92,9 +94,11 @@ async def test_forty_deaths_lose_no_message_and_have_none_done_twice(tmp_path: P
     done = Counter(event.data["message_id"] for event in history if event.type == TASK_COMPLETED)
     assert done == Counter(sent)
     assert memory is not None
-    remembered = [load_message(one) for one in loads(memory)["messages"]]
+    remembered = [load_message(one) for one in orjson.loads(memory)["messages"]]
     asked = [message.text for message in remembered if message.role == "user"]
-    assert Counter(asked) == Counter(f"task {n}.{of}" for n, of in itertools.product(range(len(MOMENTS)), range(4)))
+    assert Counter(asked) == Counter(
+        f"task {n}.{of}" for n, of in itertools.product(range(len(MOMENTS)), range(4))
+    )
 
 
 def _is_idle(k):  # type: ignore[no-untyped-def]  # a kernel
