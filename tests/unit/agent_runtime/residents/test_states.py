@@ -104,6 +104,8 @@ class Life(RuleBasedStateMachine):
         taken = self.change(
             lambda view: states.looked_after(view, self.now, holder="w", load=load, may_spend=True)
         )
+        if before.sleep is not None and before.state is not AgentState.SLEEPING:
+            assert not taken.begun  # it sleeps when its turns have ended
         assert len(taken.begun) + before.running <= SETTINGS.max_concurrent_tasks
         if self.agent.state in (AgentState.SLEEPING, AgentState.STOPPED):
             assert not taken.begun
@@ -126,6 +128,13 @@ class Life(RuleBasedStateMachine):
                 self.change(lambda view: states.cancelled(view, name, now), look)
             case _:
                 self.change(lambda view: states.released(view, name, now, seconds=5), look)
+
+    @precondition(lambda self: self.agent.queued)
+    @rule(data=st.data())
+    def a_message_that_waits_is_given_up(self, data: st.DataObject) -> None:
+        message = data.draw(st.sampled_from(self.messages(MessageStatus.WAITING)))
+        look = Look(message_ids=[message.message_id])
+        self.change(lambda view: states.cancelled(view, message.message_id, self.now), look)
 
     @precondition(lambda self: self.messages(MessageStatus.DEAD))
     @rule()
@@ -200,8 +209,17 @@ class Life(RuleBasedStateMachine):
         may_begin = (
             agent.queued and agent.state in (AgentState.IDLE, AgentState.ACTIVE) and agent.sleep is None
         )
-        if agent.running or (may_begin and agent.running < SETTINGS.max_concurrent_tasks):
+        has_room = agent.running < SETTINGS.max_concurrent_tasks
+        if agent.running or (may_begin and has_room):
             assert agent.look_at is not None
+        waiting = self.messages(MessageStatus.WAITING)
+        is_ready = any(
+            one.not_before <= self.now and (one.expires_at is None or one.expires_at > self.now)
+            for one in waiting
+        )
+        if is_ready and may_begin and has_room and agent.broken_until is None:
+            assert agent.look_at is not None
+            assert agent.look_at <= self.now
         if agent.state is AgentState.SLEEPING and Sleep.from_json(agent.sleep or {}).looks_at() is not None:
             assert agent.look_at is not None
 
@@ -217,4 +235,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestLife.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
