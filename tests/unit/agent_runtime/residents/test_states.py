@@ -113,7 +113,10 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.messages(MessageStatus.CLAIMED))
     @rule(end=st.sampled_from(["well", "badly", "cancelled", "refused"]), data=st.data())
     def a_turn_ends(self, end: str, data: st.DataObject) -> None:
-        message = data.draw(st.sampled_from(self.messages(MessageStatus.CLAIMED)))
+        self.ends(data.draw(st.sampled_from(self.messages(MessageStatus.CLAIMED))), end)
+
+    def ends(self, message: AgentMessage, end: str) -> None:
+        """End the turn of a message."""
         look, now, name = Look(message_ids=[message.message_id]), self.now, message.message_id
         match end:
             case "well":
@@ -128,6 +131,25 @@ class Life(RuleBasedStateMachine):
                 self.change(lambda view: states.cancelled(view, name, now), look)
             case _:
                 self.change(lambda view: states.released(view, name, now, seconds=5), look)
+
+    @rule(
+        ends=st.lists(st.sampled_from(["well", "badly", "refused"]), min_size=1, max_size=3),
+        seconds=st.sampled_from([0, 1, 60]),
+    )
+    def it_works_for_a_while(self, ends: list[str], seconds: int) -> None:
+        """What happens most in real lives, and seldom among rules by lot."""
+        if self.agent.state is AgentState.STOPPED:
+            self.somebody_does_something("start")
+        self.somebody_does_something("wake")
+        for end in ends:
+            if self.agent.queued < SETTINGS.max_queue_size:
+                self.something_is_sent(MessageKind.TASK, Priority.NORMAL, None)
+            self.the_keeper_looks(0, None)
+            for message in self.messages(MessageStatus.CLAIMED)[:1]:
+                self.ends(message, end)
+                self.somebody_will_look_after_what_there_is_to_do()
+            self.the_keeper_looks(seconds, None)
+            self.somebody_will_look_after_what_there_is_to_do()
 
     @precondition(lambda self: self.agent.queued)
     @rule(data=st.data())
@@ -235,4 +257,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestLife.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
