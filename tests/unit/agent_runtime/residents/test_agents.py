@@ -26,7 +26,7 @@ from agent_runtime.errors import InvalidTransition
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.content import decode
 from llm_client import Agent, ExecutionEngine, FunctionProvider
-from llm_client.errors import BadRequest
+from llm_client.errors import InvalidRequest
 from llm_client.spec import RequestSpec
 from support.kernels import BOUND, kernel, opened, until
 
@@ -47,7 +47,7 @@ class Model:
         await self.may_answer.wait()
         if self.failing:
             self.failing -= 1
-            raise BadRequest("no")
+            raise InvalidRequest("no")
         return f"done: {request.messages[-1].text}"
 
 
@@ -149,7 +149,9 @@ async def test_sleep_that_is_asked_during_a_turn_begins_after_it(k: RuntimeKerne
     await over(k, waits)
 
 
-async def test_what_wakes_an_agent_and_is_there_already_keeps_it_awake(k: RuntimeKernel, model: Model) -> None:
+async def test_what_wakes_an_agent_and_is_there_already_keeps_it_awake(
+    k: RuntimeKernel, model: Model
+) -> None:
     await k.agents.create("duty")
     model.may_answer.clear()
     first = await k.agents.send_task("duty", "long")
@@ -206,7 +208,9 @@ async def test_what_fails_is_tried_again_and_then_is_a_dead_letter_that_can_be_p
 
     assert (dead.status, dead.attempts) == (MessageStatus.DEAD, 2)
     assert dead.error is not None
-    assert [one.message_id for one in await k.agents.messages(statuses=[MessageStatus.DEAD])] == [dead.message_id]
+    assert [one.message_id for one in await k.agents.messages(statuses=[MessageStatus.DEAD])] == [
+        dead.message_id
+    ]
     await k.agents.requeue(dead.message_id)
     done = await over(k, dead)
     assert done.status is MessageStatus.DONE
@@ -293,7 +297,9 @@ async def test_no_more_turns_than_allowed_go_on_at_once(k: RuntimeKernel, model:
         await over(k, task)
 
 
-async def test_a_cancelled_task_is_given_up_whether_it_waits_or_goes_on(k: RuntimeKernel, model: Model) -> None:
+async def test_a_cancelled_task_is_given_up_whether_it_waits_or_goes_on(
+    k: RuntimeKernel, model: Model
+) -> None:
     await k.agents.create("duty")
     model.may_answer.clear()
     running = await k.agents.send_task("duty", "one")
