@@ -153,7 +153,7 @@ class AgentKeeper:
         """See how a turn is, if this is the job of one: it waits, or goes on."""
         watched = self._watched.get(job_id)
         if watched is not None and self._runs:
-            self._tend(watched.scope_id, watched.agent_id, self._observe)
+            self._observe_soon(watched.scope_id, watched.agent_id)
 
     async def stop(self) -> None:
         """Begin nothing more, and leave what is open to whoever looks next."""
@@ -173,7 +173,7 @@ class AgentKeeper:
         for agent in await self._agents.due_agents(horizon, limit=2 * AT_ONCE):
             if len(self._tended) >= AT_ONCE:
                 break
-            self._tend(agent.scope_id, agent.agent_id, partial(self._look_after, agent=agent))
+            self._look_soon(agent)
         self._is_first = False
         await self._look_at_load()
         await self._sweep_sometimes()
@@ -190,7 +190,13 @@ class AgentKeeper:
             return
         self._load_at, load = moment, self._load()
         for agent in await self._agents.agents_waiting_for_load(load, limit=AT_ONCE):
-            self._tend(agent.scope_id, agent.agent_id, partial(self._look_after, agent=agent, load=load))
+            self._look_soon(agent, load)
+
+    def _look_soon(self, agent: StoredAgent, load: float | None = None) -> None:
+        """Look after an agent, if nothing is done about it now."""
+        if (agent.scope_id, agent.agent_id) not in self._tended:
+            look = partial(self._look_after, agent=agent, load=load)
+            self._tend(agent.scope_id, agent.agent_id, look)
 
     async def _sweep_sometimes(self) -> None:
         moment = asyncio.get_running_loop().time()
@@ -198,12 +204,19 @@ class AgentKeeper:
             self._swept_at = moment
             await self._sweep()
 
+    def _observe_soon(self, scope_id: str, agent_id: str) -> None:
+        """See how the turns of an agent are, now or when it has been looked after.
+
+        What is due is not remembered like this: it is found by the next look, and two that wait for each other would never let it in.
+        """
+        if (scope_id, agent_id) in self._tended:
+            self._again.add((scope_id, agent_id))
+        else:
+            self._tend(scope_id, agent_id, self._observe)
+
     def _tend(self, scope_id: str, agent_id: str, what: Callable[[str, str], Awaitable[None]]) -> None:
         """Begin to do something about an agent, of which nothing else is done meanwhile."""
         key = (scope_id, agent_id)
-        if key in self._tended:
-            self._again.add(key)
-            return
         task = self._tended[key] = in_background(self._safely(key, what), name=f"agent {agent_id!r}")
         task.add_done_callback(lambda _: self._done(key))
 
@@ -277,19 +290,25 @@ class AgentKeeper:
                 agent, message, states.failed, job_id=message.job_id, error=str(error), for_good=True
             )
         else:
-            self._watch(agent, job_id)
+            await self._watch(agent, message, job_id)
 
-    def _watch(self, agent: StoredAgent, job_id: str) -> None:
-        """Hear of it when a turn ends or stands still."""
+    async def _watch(self, agent: StoredAgent, message: AgentMessage, job_id: str) -> None:
+        """Hear of it when a turn ends or stands still; one may have ended before anybody heard."""
         if job_id in self._watched or not self._runs:
             return
+        self._hear_of_end(agent, job_id)
+        job = await self._turns.find(agent, message)
+        if job is not None and job.status.is_terminal:
+            await self._settle_ended(agent, message, job)
+
+    def _hear_of_end(self, agent: StoredAgent, job_id: str) -> None:
         end = self._turns.end_of(job_id)
         self._watched[job_id] = _Watched(agent.scope_id, agent.agent_id, end)
 
         def ended(future: asyncio.Future[object]) -> None:
             self._watched.pop(job_id, None)
             if self._runs and not future.cancelled():
-                self._tend(agent.scope_id, agent.agent_id, self._observe)
+                self._observe_soon(agent.scope_id, agent.agent_id)
 
         end.add_done_callback(ended)
 
@@ -310,7 +329,7 @@ class AgentKeeper:
             elif job.status.is_terminal:
                 await self._settle_ended(agent, message, job)
             else:
-                self._watch(agent, job.job_id)
+                await self._watch(agent, message, job.job_id)
                 waiting.append(job.status in _WAITS)
         if waiting:
             now = self._clock.now()

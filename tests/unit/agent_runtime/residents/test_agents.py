@@ -57,10 +57,13 @@ def model() -> Model:
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
-async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
-    kind = request.param
-    if kind == "postgres":
-        kind = request.getfixturevalue("database")
+def kind(request: pytest.FixtureRequest) -> str:
+    found = request.param
+    return str(request.getfixturevalue("database") if found == "postgres" else found)
+
+
+@pytest.fixture
+async def storage(kind: str, tmp_path: Path) -> AsyncIterator[Storage]:
     async with opened(kind, tmp_path) as found:
         yield found
 
