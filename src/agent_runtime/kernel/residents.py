@@ -92,12 +92,16 @@ class KernelTurns:
         first = await self._storage.find_job(agent.scope_id, _key(message))
         return None if first is None else await self._jobs.head(first.job_id, scope_id=agent.scope_id)
 
-    async def cancel(self, message: AgentMessage) -> None:
-        """Ask the turn that handles a message to stop."""
+    async def cancel(self, message: AgentMessage) -> bool:
+        """Ask the turn that handles a message to stop; return whether one goes on."""
         first = await self._storage.find_job(message.scope_id, _key(message))
-        if first is not None:
-            head = await self._jobs.head(first.job_id, scope_id=message.scope_id)
-            await self._jobs.cancel(head.job_id, scope_id=message.scope_id)
+        if first is None:
+            return False
+        head = await self._jobs.head(first.job_id, scope_id=message.scope_id)
+        if head.status.is_terminal:
+            return False
+        await self._jobs.cancel(head.job_id, scope_id=message.scope_id)
+        return True
 
     async def may_spend(self, agent: StoredAgent) -> bool:
         """Whether an agent has money left today."""

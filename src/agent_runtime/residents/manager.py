@@ -71,7 +71,7 @@ class AgentManager:
         ledger: Knows what they may spend.
         check_definition: Raises `UnknownOperator` or the like when no process here could run turns of a definition.
         defaults: How agents of a definition are looked after, as far as this process knows.
-        cancel_turn: Asks the turn that handles a message to stop, if one does.
+        cancel_turn: Asks the turn that handles a message to stop; returns whether one does.
         max_agents: How many one scope may have.
     """
 
@@ -83,7 +83,7 @@ class AgentManager:
         ledger: Ledger,
         check_definition: Callable[[str], Awaitable[None]],
         defaults: Callable[[str], AgentSettings | None],
-        cancel_turn: Callable[[AgentMessage], Awaitable[None]],
+        cancel_turn: Callable[[AgentMessage], Awaitable[bool]],
         max_agents: int,
     ) -> None:
         self._agents = agents
@@ -215,7 +215,7 @@ class AgentManager:
         for message in await self._agents.list_agent_messages(
             scope_id, agent_id, statuses=claimed, limit=MAX_PAGE
         ):
-            await self._cancel_turn(message)
+            await self._give_up(message)
 
     async def sleep(
         self,
@@ -453,17 +453,23 @@ class AgentManager:
     async def cancel_message(self, message_id: str, *, scope_id: str = DEFAULT_SCOPE) -> AgentMessage:
         """Give a message up; a turn that handles it is asked to stop. What is over stays as it is. Raises `UnknownMessage`."""
         message = await self.get_message(message_id, scope_id=scope_id)
-        if message.status is MessageStatus.CLAIMED:
-            await self._cancel_turn(message)
-            return message
-        now, look = self._clock.now(), Look(message_ids=[message_id])
-        given_up = await self._change(
-            scope_id, message.mailbox, lambda view: _given_up(view, message_id, now), at=now, look=look
+        if message.status.is_open:
+            await self._give_up(message)
+        return await self.get_message(message_id, scope_id=scope_id)
+
+    async def _give_up(self, message: AgentMessage) -> None:
+        """Have a turn stop, or see to it that none begins: it may be claimed while its job is not there yet."""
+        if await self._cancel_turn(message):
+            return
+        now, look, name = self._clock.now(), Look(message_ids=[message.message_id]), message.message_id
+        await self._change(
+            message.scope_id,
+            message.mailbox,
+            lambda view: states.cancelled(view, name, now),
+            at=now,
+            look=look,
         )
-        if given_up is None:  # a turn has begun meanwhile
-            await self._cancel_turn(message)
-            return await self.get_message(message_id, scope_id=scope_id)
-        return given_up
+        await self._cancel_turn(message)  # which may have begun before that was written
 
     async def requeue(self, message_id: str, *, scope_id: str = DEFAULT_SCOPE) -> AgentMessage:
         """Have a dead letter handled again: what its turns have done is recalled, and what failed is done anew.
@@ -532,16 +538,6 @@ def _created(view: AgentView, wanted: StoredAgent, by: str | None) -> AgentChang
         updated_at=wanted.updated_at,
     )
     return AgentChange(answer=changed, agent=changed, note=Note(port.CHANGED, said))
-
-
-def _given_up(view: AgentView, message_id: str, now: datetime) -> AgentChange[AgentMessage | None]:
-    message = view.messages.get(message_id)
-    if message is not None and message.status is MessageStatus.CLAIMED:
-        return AgentChange(answer=None)
-    made = states.cancelled(view, message_id, now)
-    return AgentChange(
-        answer=made.answer, agent=made.agent, messages=made.messages, memory=made.memory, events=made.events
-    )
 
 
 def budget_of(agent: StoredAgent) -> Budget | None:

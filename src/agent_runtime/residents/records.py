@@ -14,6 +14,7 @@ from agent_runtime.ports.agents import (
     Agents,
     AgentView,
     Look,
+    MessageStatus,
     NewAgentEvent,
 )
 from agent_runtime.ports.clock import Clock
@@ -64,6 +65,8 @@ class AgentRecords:
         message = await self._agents.get_agent_message(scope_id, message_id)
         if message is None or message.mailbox != agent_id:
             raise UnknownMessage("the message is not there any more")
+        if message.status in (MessageStatus.CANCELLED, MessageStatus.EXPIRED):
+            raise UnknownMessage("the message was given up before its turn began")
         memory = await self._agents.agent_memory(scope_id, agent_id)
         return Turn(message=message, config=agent.config, memory=memory)
 
