@@ -323,7 +323,9 @@ class AgentKeeper:
         waiting: list[bool] = []
         for message in claimed:
             job = await self._turns.find(agent, message)
-            if job is None:
+            if job is None or _ended_before(
+                job, message
+            ):  # who has claimed it has died before the turn began
                 await self._begin(agent, message)
                 waiting.append(False)
             elif job.status.is_terminal:
@@ -365,3 +367,10 @@ class AgentKeeper:
             )
         except UnknownMessage:  # removed meanwhile
             return
+
+
+def _ended_before(job: JobRecord, message: AgentMessage) -> bool:
+    """Whether a job is that of an earlier turn of a message, which has failed before the message was claimed again."""
+    if job.status is JobStatus.SUCCEEDED or job.completed_at is None or message.claimed_at is None:
+        return False
+    return job.status.is_terminal and job.completed_at < message.claimed_at

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from agent_runtime import (
     UnknownOperator,
 )
 from agent_runtime.errors import InvalidTransition
+from agent_runtime.ports.agents import AgentChange, AgentView, Look
 from agent_runtime.ports.storage import Storage
+from agent_runtime.residents.states import looked_after
 from agent_runtime.values.content import decode
 from llm_client import Agent, ExecutionEngine, FunctionProvider
 from llm_client.errors import InvalidRequest
@@ -219,6 +222,36 @@ async def test_what_fails_is_tried_again_and_then_is_a_dead_letter_that_can_be_p
     assert done.status is MessageStatus.DONE
     with pytest.raises(InvalidTransition):
         await k.agents.requeue(dead.message_id)
+
+
+async def test_a_claim_whose_process_died_before_the_turn_went_on_costs_no_attempt(
+    storage: Storage, model: Model
+) -> None:
+    agent, model.failing = Agent(engine=ExecutionEngine(FunctionProvider(model))), 1
+    async with kernel(storage, agent=agent) as first:
+        await first.agents.create("duty", config={"max_attempts": 2, "retry_backoff": 3600})
+        task = await first.agents.send_task("duty", "hard")
+
+        async def has_failed() -> bool:
+            return (await first.agents.get("duty")).errors == 1
+
+        await until(has_failed)
+        now = first.clock.now()
+    tomorrow = now + timedelta(days=1)
+    look = Look(ready=1, claimed=True, expired=1)
+    await storage.change_agent(
+        "default", "duty", lambda view: looked_after(view, tomorrow, holder="dead"), at=tomorrow, look=look
+    )
+
+    def at_once(view: AgentView) -> AgentChange[None]:
+        assert view.agent is not None
+        return AgentChange(answer=None, agent=replace(view.agent, look_at=now))
+
+    await storage.change_agent("default", "duty", at_once, at=now)
+    async with kernel(storage, agent=agent) as second:
+        done = await over(second, task)
+
+    assert (done.status, done.attempts) == (MessageStatus.DONE, 2)
 
 
 async def test_after_failures_in_a_row_no_turn_begins_for_a_while_and_a_person_may_end_that(
