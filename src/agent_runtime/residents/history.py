@@ -27,6 +27,7 @@ from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_id
 from agent_runtime.residents import states
+from agent_runtime.residents.manager import BROADCASTS
 from agent_runtime.residents.settings import as_priority
 from agent_runtime.residents.sleep import patterns_of
 from agent_runtime.values.checks import MAX_COUNT, check_json, check_text, check_whole
@@ -45,8 +46,6 @@ AT_ONCE: Final = 32
 """Agents to whom a broadcast is brought at the same time."""
 ABANDONED_SECONDS: Final = 10.0
 """After how long others bring a broadcast on its way whose sender may have died."""
-BROADCASTS: Final = "*"
-"""The mailbox in which broadcasts are known by their keys; no agent can have this name as a recipient of mail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,8 @@ MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 """Content of messages in one page."""
 MAX_NAME_BYTES: Final = 200
 """Bytes of an agent's name: keys of its turns have it, too."""
+BROADCASTS: Final = "*"
+"""The mailbox in which broadcasts are known by their keys; no agent has this name."""
 _READY: Final = Look(ready=1)
 _UNKNOWN: Final = "no agent has this name, or none of this scope"
 
@@ -560,6 +562,8 @@ def _check_name(value: str) -> None:
     check_identity("agent_id", value)
     if len(value.encode()) > MAX_NAME_BYTES:
         raise InvalidInput(f"agent_id is a text of 1 to {MAX_NAME_BYTES} bytes")
+    if value == BROADCASTS:
+        raise InvalidInput("agent_id: this name stands for all agents")
 
 
 def check_task(task: object) -> None:

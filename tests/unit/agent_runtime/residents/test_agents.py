@@ -292,6 +292,8 @@ async def test_unknown_agents_definitions_and_recipients_are_refused_at_once(k: 
         await k.mail.send("nobody", "x", "y")
     with pytest.raises(UnknownOperator):
         await k.agents.create("duty", definition="nothing")
+    with pytest.raises(InvalidInput, match="stands for all"):
+        await k.agents.create("*")
     with pytest.raises(InvalidInput, match="maxQueueSize"):
         await k.agents.create("duty", config={"maxQueueSise": 1})
     await k.agents.create("duty")
