@@ -16,6 +16,7 @@ from agent_runtime.errors import UnknownOperator
 from agent_runtime.execution.operations.annotations import readable
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.operators.operator import AgentOperator, FunctionOperator, Operator
+from agent_runtime.residents.turn import OPERATOR_PREFIX
 from llm_client.json_text import JsonObject, dumps, loads, whole_text, whole_value
 from llm_client.logs import logger_of
 from llm_client.tools.docstring import parse_docstring
@@ -68,6 +69,8 @@ class OfferedTools:
         if self._kernel.storage.is_shared:
             for worker in await self._kernel.storage.list_workers():
                 names.update(() if worker.only_waits else worker.operators)
+        # The turns of resident agents are begun by what is sent to them, and by nothing else.
+        names = {name for name in names if not name.startswith(OPERATOR_PREFIX)}
         made = (self._tool_of(name) for name in names if self._chosen is None or name in self._chosen)
         return {tool.name: tool for tool in sorted(made, key=lambda tool: tool.name)}
 
