@@ -25,6 +25,7 @@ from agent_runtime.storage.erasing_agents import removed_by_erasure
 from agent_runtime.storage.memory.journal import note_in_trail
 from agent_runtime.storage.memory.residents import Key, Residents
 from agent_runtime.storage.memory.state import State
+from agent_runtime.storage.rows.agents import fitting, placed
 
 
 class Agents:
@@ -65,17 +66,7 @@ class Agents:
     def _write(self, scope_id: str, event: NewAgentEvent, at: datetime) -> AgentEvent:
         history = self._state.residents.histories.setdefault(scope_id, [])
         last = history[-1].seq if history else self._state.residents.forgotten.get(scope_id, 0)
-        written = AgentEvent(
-            scope_id=scope_id,
-            seq=last + 1,
-            at=at,
-            type=event.type,
-            agent_id=event.agent_id,
-            priority=event.priority,
-            data=event.data,
-            content=event.content,
-            delivered=event.delivered,
-        )
+        written = placed(scope_id, event, last + 1, at)
         history.append(written)
         return written
 
@@ -171,7 +162,7 @@ class Agents:
             reverse=True,
         )
         page = [replace(message, result=None) for message in found[:limit]]
-        return page[: _fitting((message.content for message in page), max_bytes)]
+        return page[: fitting((len(message.content or b"") for message in page), max_bytes)]
 
     async def add_agent_event(self, scope_id: str, event: NewAgentEvent, *, at: datetime) -> AgentEvent:
         """Write an entry into the history of a scope that belongs to no change."""
@@ -216,7 +207,7 @@ class Agents:
             and (not types or event.type in types)
             and (not dead or (event.type == BROADCAST and event.delivered == 0))
         ][:limit]
-        return page[: _fitting((event.content for event in page), max_bytes)]
+        return page[: fitting((len(event.content or b"") for event in page), max_bytes)]
 
     async def last_agent_seq(self, scope_id: str) -> int:
         """Return the place of the newest entry of a scope's history, or zero."""
@@ -260,17 +251,6 @@ def _put(mailbox: dict[str, AgentMessage], message: AgentMessage) -> None:
     else:
         result = seen.result if message.result is None else message.result
         mailbox[message.message_id] = replace(message, content=seen.content, result=result)
-
-
-def _fitting(contents: Iterable[bytes | None], max_bytes: int | None) -> int:
-    """Return how many of a page's contents fit together; the first does in any case."""
-    count = size = 0
-    for content in contents:
-        size += len(content or b"")
-        if count and max_bytes is not None and size > max_bytes:
-            break
-        count += 1
-    return count
 
 
 def erase_agents(state: State, scope_id: str, principal_id: str, pseudonym: str, at: datetime) -> int:
